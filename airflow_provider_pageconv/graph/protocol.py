@@ -1,0 +1,316 @@
+"""Requests and answers of the Graph API, without doing any I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_pageconv.graph.errors import (
+    GraphAuthError,
+    GraphCursorError,
+    GraphError,
+    GraphFieldError,
+    GraphPermissionError,
+    GraphRateLimitError,
+    GraphRequestError,
+    GraphTooLargeError,
+    GraphTransientError,
+    GraphUnavailableError,
+)
+from airflow_provider_pageconv.graph.usage import Usage, read_usage, retry_after
+
+DEFAULT_BASE_URL = "https://graph.facebook.com"
+DEFAULT_VERSION = "v26.0"
+
+LIMIT_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})
+ABUSE_CODE = 368
+
+_LIMIT_MEANINGS = {
+    4: "the app has used up its calls",
+    17: "the user has used up their calls",
+    32: "the Page has used up its calls",
+    341: "the app has used up its calls for now",
+    613: "calls to the conversations API have exceeded its rate limit (2 calls a second for one Page)",
+    80001: "there have been too many calls to this Page account",
+    80002: "there have been too many calls to this Instagram account",
+    80006: "there have been too many Messenger API calls to this Page account",
+    ABUSE_CODE: "the calls were held to be abusive and are blocked",
+}
+_LIMIT_REMEDY = "Stop calling and come back later: calls made meanwhile prolong the block"
+
+_NEW_TOKEN = "Put a new access token of the Page into the connection"  # noqa: S105 - a sentence
+_AUTH = {
+    458: ("the person who gave the token has removed the app", _NEW_TOKEN),
+    459: (
+        "the person who gave the token has to log in to Facebook first",
+        "Log in, then put a new token in if need be",
+    ),
+    460: ("the person who gave the token has changed their password", _NEW_TOKEN),
+    463: ("the access token has expired", _NEW_TOKEN),
+    464: ("the person who gave the token has to confirm their account", "Log in, then put a new token in if need be"),
+    467: ("the access token is no longer valid", _NEW_TOKEN),
+    492: ("the person who gave the token has lost their role on the Page", "Let someone with a role give a new token"),
+}
+_PERMISSIONS = (
+    "pages_messaging",
+    "pages_manage_metadata",
+    "pages_read_engagement",
+    "pages_show_list",
+    "instagram_basic",
+    "instagram_manage_messages",
+    "business_management",
+    "read_page_mailboxes",
+)
+_PERMISSION_REMEDY = (
+    "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and "
+    "pages_read_engagement; Instagram needs instagram_basic, instagram_manage_messages and pages_manage_metadata"
+)
+_UNKNOWN_FIELD = re.compile(r"nonexisting field \((\w{1,64})\)|(?:^|\s)(\w{1,64}) (?:field )?is deprecated", re.I)
+_NODE_TYPE = re.compile(r"node type \((\w{1,64})\)")
+_TRACE_ID = re.compile(r"[A-Za-z0-9_\-]{1,40}\Z")
+_VERSION = re.compile(r"v\d{1,3}\.\d{1,2}\Z")
+
+
+def is_version(text: str) -> bool:
+    """Whether a text names a version of the API, such as ``v26.0``."""
+    return bool(_VERSION.match(text))
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access token and, where the app demands signed calls, the app secret; neither shows in ``repr``."""
+
+    token: str = field(repr=False)
+    app_secret: str | None = field(default=None, repr=False)
+
+    @property
+    def proof(self) -> str | None:
+        """The ``appsecret_proof`` of this token: https://developers.facebook.com/docs/graph-api/guides/secure-requests."""
+        if not self.app_secret:
+            return None
+        return hmac.new(self.app_secret.encode(), self.token.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One GET, without the address of the server, the version and the credentials.
+
+    :param is_list: the answer has to be a page of results.
+    :param rank: of the calls that wait for the pace, those of the lowest go first.
+    """
+
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    is_list: bool = False
+    rank: int = 0
+
+    @property
+    def field_names(self) -> frozenset[str]:
+        """Every name in the request's fields, at any depth."""
+        return frozenset(re.findall(r"\w+", self.params.get("fields", "")))
+
+    @property
+    def after(self) -> str | None:
+        """The cursor that the request continues from."""
+        return self.params.get("after")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good answer.
+
+    :param data: the JSON object in the body.
+    :param usage: what the usage headers said.
+    :param version: the version that answered; differs from the one asked for where that is dead.
+    """
+
+    data: Mapping[str, Any]
+    usage: Usage | None
+    version: str | None
+
+
+def decipher(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Answer:
+    """Make an answer of what came over the wire, or raise what the caller has to act on.
+
+    The HTTP status says nothing reliable (a throttled app was seen as 400 and as 403), so ``error.code`` decides first,
+    then the subcode, then the status: https://developers.facebook.com/docs/graph-api/guides/error-handling.
+
+    :param headers: header names in lower case.
+    :param request: what was asked; a refused parameter of a request with a cursor is a refused cursor, since the same
+        request without one was answered.
+    :raises GraphError: one of its classes, by what has to be done next.
+    """
+    document = _parse(body)
+    if isinstance(document, dict):
+        if (error := document.get("error")) is not None:
+            raise _error_of(status, headers, error if isinstance(error, dict) else {}, request)
+        if 200 <= status < 300 and (isinstance(document.get("data"), list) or not request.is_list):
+            version = headers.get("facebook-api-version", "")
+            return Answer(document, read_usage(headers), version if is_version(version) else None)
+    raise _error_without_body(status, headers)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("not a JSON number")
+    return value
+
+
+def _trace_id(text: Any) -> str | None:
+    return text if isinstance(text, str) and _TRACE_ID.match(text) else None
+
+
+def _error_without_body(status: int, headers: Mapping[str, str]) -> GraphError:
+    facts: dict[str, Any] = {"http_status": status, "fbtrace_id": _trace_id(headers.get("x-fb-trace-id"))}
+    if status == 429:
+        return GraphRateLimitError(
+            "the server refuses calls for now",
+            remedy=_LIMIT_REMEDY,
+            retry_after=_regain(headers),
+            usage=read_usage(headers),
+            **facts,
+        )
+    if status >= 500 or status == 408 or 200 <= status < 300:
+        return GraphTransientError("the answer cannot be read", remedy="Try again later", **facts)
+    if 300 <= status < 400:
+        return GraphRequestError(
+            "the server sends the call elsewhere, and the token is not taken along",
+            remedy="Put the base address of the Graph API itself into the connection's host",
+            **facts,
+        )
+    return GraphRequestError(
+        "the answer is not one of the Graph API",
+        remedy="Check the connection's host, and the proxy if there is one",
+        **facts,
+    )
+
+
+def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any], request: Request) -> GraphError:
+    code, subcode = _whole(error.get("code")), _whole(error.get("error_subcode"))
+    transient = error.get("is_transient") is True
+    text = " ".join(str(error.get(key, "")) for key in ("message", "error_user_title", "error_user_msg"))
+    facts: dict[str, Any] = {
+        "code": code,
+        "subcode": subcode,
+        "http_status": status,
+        "fbtrace_id": _trace_id(error.get("fbtrace_id")) or _trace_id(headers.get("x-fb-trace-id")),
+        "is_transient": transient,
+    }
+
+    if code in LIMIT_CODES or code == ABUSE_CODE or (code is None and status == 429):
+        return GraphRateLimitError(
+            _LIMIT_MEANINGS.get(code or 0, "a limit on calls is reached"),
+            remedy=_LIMIT_REMEDY,
+            retry_after=_regain(headers),
+            usage=read_usage(headers),
+            **facts,
+        )
+    if code in (190, 102):
+        return _auth_error(subcode, text, facts)
+    if "reduce the amount of data" in text.lower():
+        return GraphTooLargeError("the answer would be too large", remedy="Ask for less at once", **facts)
+    if code in (12, 100, 104, 2500, 9000001):
+        return _request_error(code, subcode, text, request, facts)
+    if code in (3, 10) or (code is not None and 200 <= code <= 299):
+        return _permission_error(code, text, facts)
+    if code in (1, 2) or transient or status >= 500:
+        return GraphTransientError("passing trouble at Meta", remedy="Try again later", **facts)
+    return GraphError(
+        "an error that this version does not know", remedy="Look the code up in Meta's error list", **facts
+    )
+
+
+def _auth_error(subcode: int | None, text: str, facts: Mapping[str, Any]) -> GraphError:
+    if "page access token" in text.lower():
+        return GraphAuthError(
+            "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
+        )
+    meaning, remedy = _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
+    return GraphAuthError(meaning, remedy=remedy, **facts)
+
+
+def _permission_error(code: int | None, text: str, facts: Mapping[str, Any]) -> GraphError:
+    if code == 210 or "page access token is required" in text.lower():
+        return GraphPermissionError(
+            "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
+        )
+    missing = [name for name in _PERMISSIONS if re.search(rf"\b{name}\b", text)]
+    if missing:
+        meaning = f"a permission is missing: {', '.join(missing)}"
+    elif code == 230:
+        meaning = "the permission for messages to or from this person is missing"
+    else:
+        meaning = "a permission is missing"
+    return GraphPermissionError(meaning, remedy=_PERMISSION_REMEDY, **facts)
+
+
+def _request_error(code: int, subcode: int | None, text: str, request: Request, facts: Mapping[str, Any]) -> GraphError:
+    lower = text.lower()
+    if code == 9000001:
+        return GraphUnavailableError("the message is not available (any more)", **facts)
+    if code == 104 or "appsecret_proof" in lower:
+        return GraphRequestError(
+            "the signature of the call (appsecret_proof) is wrong or missing",
+            remedy="Put the secret of the app that the token belongs to into the connection's app_secret",
+            **facts,
+        )
+    if code == 2500:
+        return GraphRequestError(
+            "the query cannot be parsed", remedy="Check the page id and the fields that the task names", **facts
+        )
+    if subcode == 33:
+        return GraphUnavailableError(
+            "the object does not exist, or the token may not see it",
+            remedy="Check the id, and that the token is the Page's",
+            **facts,
+        )
+    if (found := _UNKNOWN_FIELD.search(text)) and (name := found.group(1) or found.group(2)) in request.field_names:
+        node_type = _NODE_TYPE.search(text)
+        return GraphFieldError(
+            f"the field '{name}' is not known",
+            field=name,
+            node_type=node_type.group(1) if node_type else None,
+            remedy="Leave it out of the fields",
+            **facts,
+        )
+    if request.after is not None:
+        deep = "exceeds the max limit" in lower
+        return GraphCursorError(
+            "the cursor lies deeper than the API goes" if deep else "the cursor is not valid any more",
+            too_deep=deep,
+            remedy="Walk the list again from its beginning",
+            **facts,
+        )
+    return GraphRequestError(
+        "a parameter is not valid", remedy="Check the page id, the user_id and the fields that the task names", **facts
+    )
+
+
+def _regain(headers: Mapping[str, str]) -> Any:
+    usage = read_usage(headers)
+    moments = [moment for moment in (retry_after(headers), usage.regain if usage else None) if moment]
+    return max(moments, default=None)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if abs(value) < 10**12 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
+        return int(value)
+    return None

@@ -1,0 +1,152 @@
+"""What Airflow learns about this package before it imports any of its hooks and operators.
+
+Airflow calls :func:`get_provider_info` through the ``apache_airflow_provider`` entry point in every one of
+its processes, so this module imports nothing of Airflow and nothing heavy.
+
+The keys are those of Airflow's ``provider_info.schema.json``, plus two that only ``provider.yaml.schema.json``
+knows: ``conn-fields`` and ``ui-field-behaviour``. From Airflow 3.2 on the connection form is built from them,
+without an import of the hook.
+https://airflow.apache.org/docs/apache-airflow-providers/howto/create-custom-providers.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_pageconv import __version__
+
+_INTEGRATION = "Facebook Page conversations"
+
+
+def _field(label: str, description: str, kind: str, **schema: Any) -> dict[str, Any]:
+    """One field of the connection form that is kept in the connection's extra; it may be left empty.
+
+    No field has a default of its own: what is left empty is not stored, so that a connection made today follows
+    the defaults of the provider version that reads it.
+    """
+    return {"label": label, "schema": {"type": [kind, "null"], **schema}, "description": description}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the metadata of this provider in the form that Airflow's providers manager reads."""
+    return {
+        "package-name": "airflow-provider-pageconv",
+        "name": "Facebook Page conversations",
+        "description": (
+            "Exports the conversations and messages of a Facebook Page, or of an Instagram professional "
+            "account, from Meta's Graph API to object storage."
+        ),
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://developers.facebook.com/docs/graph-api/reference/page/conversations/",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_pageconv.hooks"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_pageconv.operators"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_pageconv.sensors"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_pageconv.triggers"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "pageconv",
+                "hook-class-name": "airflow_provider_pageconv.hooks.PageConversationsHook",
+                "hook-name": "Facebook Page conversations",
+                "ui-field-behaviour": {
+                    # `port` and `schema` have no field of their own: a whole address goes into `host`.
+                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    "relabeling": {
+                        "password": "Access token",
+                        "host": "Base address of the Graph API",
+                    },
+                    # Airflow prefixes the names of the fields from `conn-fields` with `extra__pageconv__`.
+                    "placeholders": {
+                        "password": "the Page's access token",
+                        "host": "https://graph.facebook.com",
+                        "page_id": "the Page's numeric id",
+                        "app_secret": "only if the app requires proof for its calls",
+                        "api_version": "v26.0",
+                        "calls_per_second": "2",
+                        "timeout": "60",
+                    },
+                },
+                "conn-fields": {
+                    "page_id": _field(
+                        "Page id",
+                        "The Page whose conversations are exported where a task names none.",
+                        "string",
+                    ),
+                    "app_secret": _field(
+                        "App secret",
+                        "If given, every call carries the appsecret_proof of its token.",
+                        "string",
+                        format="password",
+                    ),
+                    "api_version": _field(
+                        "Graph API version",
+                        "v26.0 if empty.",
+                        "string",
+                    ),
+                    "calls_per_second": _field(
+                        "Calls per second",
+                        "The pace for one Page within one task: 2 if empty, which is what Meta allows; 0 for no pace.",
+                        "number",
+                        minimum=0,
+                    ),
+                    "timeout": _field(
+                        "Time-out",
+                        "How many seconds to wait for a server that says nothing: 60 if empty.",
+                        "number",
+                        minimum=1,
+                    ),
+                },
+            }
+        ],
+        "config": {
+            "pageconv": {
+                "description": "How exports of Page conversations heed what the Graph API says about its limits.",
+                "options": {
+                    "usage_slow_percent": {
+                        "description": (
+                            "From this share of a limit on, in percent, as the usage headers report it, the calls slow down."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "75",
+                    },
+                    "usage_stop_percent": {
+                        "description": (
+                            "From this share of a limit on, in percent, as the usage headers report it, an export waits as "
+                            "if the API had refused."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "95",
+                    },
+                },
+            }
+        },
+    }

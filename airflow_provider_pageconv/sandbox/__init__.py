@@ -1,0 +1,27 @@
+"""A Graph API on loopback, to try exports on: `python -m airflow_provider_pageconv.sandbox`, or `Sandbox` in tests.
+
+It imports nothing of the rest of this package, so that what the product misreads cannot agree with itself here.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_pageconv.sandbox.box import Clock, RecordedRequest, Sandbox
+from airflow_provider_pageconv.sandbox.faults import KINDS, Fault
+from airflow_provider_pageconv.sandbox.life import Life
+from airflow_provider_pageconv.sandbox.limits import Limits
+from airflow_provider_pageconv.sandbox.page import FOLDERS, Message, Page, Person, Thread
+
+__all__ = [
+    "FOLDERS",
+    "KINDS",
+    "Clock",
+    "Fault",
+    "Life",
+    "Limits",
+    "Message",
+    "Page",
+    "Person",
+    "RecordedRequest",
+    "Sandbox",
+    "Thread",
+]

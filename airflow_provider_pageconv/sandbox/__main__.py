@@ -1,0 +1,242 @@
+"""The sandbox from the command line: `python -m airflow_provider_pageconv.sandbox --help`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from airflow_provider_pageconv.sandbox.box import Sandbox
+from airflow_provider_pageconv.sandbox.faults import KINDS, Fault, parse_all
+from airflow_provider_pageconv.sandbox.life import Life
+from airflow_provider_pageconv.sandbox.limits import Limits
+from airflow_provider_pageconv.sandbox.page import epoch
+
+_EXAMPLES = """\
+examples:
+  # A Page with 2,000 conversations on port 8765, and what an export of it has to hold:
+  python -m airflow_provider_pageconv.sandbox --port 8765 --conversations 2000 --data-file expected.json
+
+  # Ten calls a minute, then 80006 with the minutes until access comes back:
+  python -m airflow_provider_pageconv.sandbox --limit-calls 10 --limit-window 60 --limit-code 80006
+
+  # Error 613 three times from the fifth call on, every 20th body cut short, and messages that arrive meanwhile:
+  python -m airflow_provider_pageconv.sandbox --fault code=613,on=conversations,at=5,times=3,regain=2 \\
+      --fault kind=cut,every=20 --life 0.1
+
+While it runs, GET /_sandbox lists the addresses that change faults, limits, life and clock, or show what came.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sandbox until Ctrl-C or SIGTERM."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        box = _sandbox(options)
+    except ValueError as error:
+        parser.error(str(error))
+    stopped = threading.Event()
+
+    def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stopped.set()
+
+    # Before the line is printed: who reads it may send the signal at once.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if options.data_file is not None:
+        try:
+            box.write_data(options.data_file)
+        except OSError as error:
+            parser.error(f"the data file {options.data_file} cannot be written: {error.strerror}")
+    try:
+        box.start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        parser.error(f"port {options.port} of 127.0.0.1 cannot be had: {reason}")
+    sys.stdout.write(
+        f"Sandbox of the Graph API at {box.url} for Page {box.page.id}, token {box.token} (stop it with Ctrl-C)\n"
+    )
+    sys.stdout.flush()
+    while not stopped.wait(1.0):  # With a time-out, so that signals are noticed on every platform.
+        pass
+    box.stop()
+    return 0
+
+
+def _sandbox(options: argparse.Namespace) -> Sandbox:
+    life = [Life("any", p=options.life)] if options.life else []
+    faults: list[Fault] = parse_all(options.fault)
+    limits = Limits(
+        calls=options.limit_calls,
+        window=options.limit_window,
+        code=options.limit_code,
+        status=options.limit_status,
+        regain=options.regain == "on",
+        prolongs=options.limit_prolongs == "on",
+    )
+    usage = [] if options.usage_headers == "none" else options.usage_headers.split(",")
+    return Sandbox(
+        seed=options.seed,
+        conversations=options.conversations,
+        messages=options.messages,
+        long_every=options.long_every,
+        short_messages=options.short_messages,
+        folders=_folders(options.folders) if options.folders else None,
+        instagram=options.instagram,
+        now=datetime.fromtimestamp(epoch(options.now), timezone.utc) if options.now else None,
+        span=timedelta(days=options.span_days),
+        ties=options.ties,
+        order=options.order,
+        page_id=options.page_id,
+        pages=options.pages,
+        token=options.token,
+        user_token=options.user_token,
+        app_secret=options.app_secret,
+        require_proof=options.require_proof,
+        details=options.details,
+        cursor_style=options.cursor_style,
+        max_limit=options.max_limit,
+        crowded_every=options.crowded_every,
+        refused_fields=_refused(options.refuse_field),
+        user_token_error=options.user_token_error,
+        latency=_latency(options.latency),
+        limits=limits,
+        usage_headers=usage,
+        faults=faults,
+        life=life,
+        port=options.port,
+        quiet=not options.verbose,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        usage="python -m airflow_provider_pageconv.sandbox [options]",
+        prog="python -m airflow_provider_pageconv.sandbox",
+        description="A Graph API on loopback with the conversations of a made-up Facebook Page: to try exports on\n"
+        "before Meta approves the app, and to see what they do when things go wrong.\n"
+        "The same seed and --now make the same Page.",
+        epilog=_EXAMPLES,
+        formatter_class=_Formatter,
+    )
+    page = parser.add_argument_group("the Page")
+    page.add_argument("--seed", type=int, default=1, help="decides about everything that is drawn")
+    page.add_argument("--conversations", type=int, default=200, metavar="N", help="Messenger threads, in four folders")
+    page.add_argument(
+        "--folders", default="", metavar="F=N,…", help="exact threads by folder, such as inbox=100,spam=3"
+    )
+    page.add_argument("--instagram", type=int, default=0, metavar="N", help="Instagram threads")
+    page.add_argument("--messages", type=int, default=30, metavar="N", help="messages in every long thread")
+    page.add_argument("--long-every", type=int, default=10, metavar="N", help="every so many threads is long; 0: none")
+    page.add_argument("--short-messages", type=int, default=2, metavar="N", help="messages in the other threads")
+    page.add_argument(
+        "--now", default="", metavar="ISO", help="the Page's present, standing still; real time if left out"
+    )
+    page.add_argument(
+        "--span-days", type=float, default=30, metavar="DAYS", help="threads were updated in so many days"
+    )
+    page.add_argument("--ties", action="store_true", help="let threads and messages share a second")
+    page.add_argument("--order", choices=("newest", "oldest", "shuffled"), default="newest", help="of the lists")
+    page.add_argument("--page-id", default="100200300400500", metavar="ID", help="id of the Page")
+    page.add_argument("--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches")
+    page.add_argument(
+        "--crowded-every", type=int, default=0, metavar="N", help="one in N messages has lists of two pages"
+    )
+    page.add_argument("--data-file", type=Path, metavar="PATH", help="write all that is on the Page here, as JSON")
+    api = parser.add_argument_group("the API")
+    api.add_argument("--port", type=int, default=8765, help="port on 127.0.0.1; 0: a free one")
+    api.add_argument("--token", default="SANDBOX-PAGE-TOKEN", help="the Page's access token")
+    api.add_argument("--user-token", default="SANDBOX-USER-TOKEN", metavar="TOKEN", help="a user's access token")
+    api.add_argument("--app-secret", metavar="SECRET", help="check appsecret_proof with this secret")
+    api.add_argument("--require-proof", action="store_true", help="refuse calls without appsecret_proof")
+    api.add_argument(
+        "--details", choices=("bare", "dated", "all"), default="bare", help="beyond 20 messages: ids, dated ids, all"
+    )
+    api.add_argument(
+        "--cursor-style", choices=("anchored", "offset"), default="anchored", help="hold on to a row, or count rows"
+    )
+    api.add_argument("--max-limit", type=int, default=500, metavar="N", help="greatest page")
+    api.add_argument(
+        "--refuse-field", action="append", default=[], metavar="TYPE.FIELD", help="such as UnifiedThread.wallpaper"
+    )
+    api.add_argument(
+        "--user-token-error", type=int, choices=(190, 210), default=190, help="where a Page token is needed"
+    )
+    api.add_argument("--latency", default="0", metavar="SECONDS", help="before each answer; 0.1-1.5 draws from a range")
+    api.add_argument("--usage-headers", default="app,business", metavar="LIST", help="of app,business,page; or none")
+    api.add_argument("--verbose", action="store_true", help="print a line for every request, without its query")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--limit-calls", type=int, metavar="N", help="calls in the window, then refusals")
+    limits.add_argument("--limit-window", type=float, default=60, metavar="SECONDS", help="the window")
+    limits.add_argument("--limit-code", type=int, default=613, metavar="CODE", help="613, 80006, 80002, 4, 17, 32 …")
+    limits.add_argument("--limit-status", type=int, metavar="STATUS", help="HTTP status of refusals")
+    limits.add_argument("--limit-prolongs", choices=("on", "off"), default="on", help="refused calls count as well")
+    limits.add_argument("--regain", choices=("on", "off"), default="on", help="refusals name the minutes to wait")
+    trouble = parser.add_argument_group("trouble and life")
+    trouble.add_argument(
+        "--fault", action="append", default=[], metavar="K=V,…",
+        help="order a fault; may be repeated. Which calls: on= (conversations, messages, node, accounts, me, "
+        "debug_token, ids, inner), path=, folder=, platform=, thread=, pages=first|later, and of these at=, every=, "
+        "p=, times=. What: kind=, code=, subcode=, status=, message=, is_transient=, user_title=, user_msg=, regain=, "
+        "retry_after=, headers=off, size=, seconds=, location=, version=. Kinds: " + ", ".join(KINDS),
+    )  # fmt: skip
+    trouble.add_argument(
+        "--life", type=float, default=0, metavar="RATE", help="how likely something happens before a call, 0 to 1"
+    )
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence; the help is there for those who ask for it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and end."""
+        self.exit(2, f"{message[:1].upper()}{message[1:]}\n")
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any, and leaves the examples as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, "", [], False):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _folders(text: str) -> dict[str, int]:
+    made: dict[str, int] = {}
+    for part in text.split(","):
+        folder, _, count = part.partition("=")
+        if not count.strip().isdigit():
+            raise ValueError(f"--folders is written inbox=100,spam=3, not {text!r}")
+        made[folder.strip()] = int(count)
+    return made
+
+
+def _latency(text: str) -> float | tuple[float, float]:
+    least, _, most = text.partition("-")
+    try:
+        return (float(least), float(most)) if most else float(least)
+    except ValueError:
+        raise ValueError(f"--latency is written 0.2 or 0.1-1.5, not {text!r}") from None
+
+
+def _refused(names: Sequence[str]) -> dict[str, set[str]]:
+    made: dict[str, set[str]] = {}
+    for name in names:
+        node_type, dot, field = name.partition(".")
+        if not dot:
+            raise ValueError(f"--refuse-field is written UnifiedThread.wallpaper, not {name!r}")
+        made.setdefault(node_type, set()).add(field)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

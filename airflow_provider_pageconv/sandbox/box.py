@@ -1,0 +1,475 @@
+"""The sandbox as tests and the command line hold it: Pages, API, faults, limits, life, and what was asked."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pageconv.sandbox.cursors import Cursors
+from airflow_provider_pageconv.sandbox.errors import GraphApiError
+from airflow_provider_pageconv.sandbox.faults import MANGLED, TWISTS, Fault, FaultBook
+from airflow_provider_pageconv.sandbox.graph_api import (
+    NODE_FIELDS,
+    Access,
+    Answer,
+    Call,
+    GraphApi,
+    Rules,
+    Twist,
+    answered_version,
+    encoded,
+)
+from airflow_provider_pageconv.sandbox.life import Life, LifeBook
+from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
+from airflow_provider_pageconv.sandbox.page import INSTAGRAM, MESSENGER, Page, epoch, wire_time
+from airflow_provider_pageconv.sandbox.words import draw
+
+if TYPE_CHECKING:
+    from airflow_provider_pageconv.sandbox.server import Server
+
+
+class Clock:
+    """What time it is on the Page: it stands still, or goes on from where it was set.
+
+    :param start: where it starts; real time if left out.
+    :param ticking: whether it goes on by itself.
+    """
+
+    def __init__(self, start: datetime | None = None, *, ticking: bool = True) -> None:
+        self._start = datetime.now(timezone.utc) if start is None else start
+        self._since = time.monotonic()
+        self.ticking = ticking
+
+    def __call__(self) -> datetime:
+        """Return the time, with zone."""
+        if not self.ticking:
+            return self._start
+        return self._start + timedelta(seconds=time.monotonic() - self._since)
+
+    def advance(self, by: timedelta) -> None:
+        """Put the clock forward."""
+        self._start += by
+
+
+@dataclass
+class RecordedRequest:
+    """One request as it came.
+
+    :param path: the path with its version.
+    :param target: path and query, undecoded: what a proxy's log would show.
+    :param params: the query, decoded.
+    :param headers: the headers, names in lower case.
+    :param at: when it came, as `time.time()`.
+    :param status: the HTTP status of the answer; None while there is none, and where none was sent.
+    :param code: `error.code` of the answer, or None.
+    :param version: the version in the path, or None.
+    :param edge: "conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner".
+    :param fault: the kind of the fault that struck it, or None.
+    """
+
+    method: str
+    path: str
+    target: str
+    params: dict[str, str]
+    headers: dict[str, str]
+    at: float
+    version: str | None
+    edge: str
+    status: int | None = None
+    code: int | None = None
+    fault: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as a JSON object."""
+        return dict(vars(self))
+
+
+@dataclass
+class Reply:
+    """What goes back over the wire: the answer's headers and body, and what a fault does to them on the way."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    fault: Fault | None = None
+    delay: float = 0.0
+
+
+@dataclass
+class _Counter:
+    """Numbers that make trace ids, one after the other."""
+
+    value: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next(self) -> int:
+        with self.lock:
+            self.value += 1
+            return self.value
+
+
+class Sandbox:
+    """A Graph API on loopback with Pages of a chosen size; the same seed and `now` make the same Page.
+
+    Use it as a context manager, or call `start()` and `stop()`.
+
+    :param seed: decides about everything that is drawn.
+    :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam.
+    :param messages: messages in every `long_every`-th thread.
+    :param long_every: 0 = no thread is long.
+    :param short_messages: messages in all other threads.
+    :param folders: exact threads by folder, in place of `conversations`.
+    :param instagram: Instagram threads.
+    :param now: the Page's newest thread is just before, and the clock stands still. Real time, ticking, if left out.
+    :param span: the threads were updated in this time before `now`, each in a second of its own.
+    :param ties: let up to three threads, and up to three messages of a thread, share a second.
+    :param order: "newest" first as Meta does, "oldest" first, or "shuffled".
+    :param pages: how many Pages; the others are like the first, with ids that follow, and reached by the user's token.
+    :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
+    :param detailed_messages: the 20.
+    :param cursor_style: "anchored" cursors hold on to a row, "offset" ones count rows and slip when the list changes.
+    :param next_on_full: give a next link after every full page, even if nothing follows.
+    :param crowded_every: about one in so many messages has 30 attachments and 60 reactions, so that these lists have a
+        further page; 0 = none.
+    :param inner_paging: whether attachments, reactions, participants and the like carry `paging`.
+    :param refused_fields: documented fields that are refused all the same, by node type.
+    :param app_secret: if set, a proof that is given has to be right; `require_proof` wants one with every call.
+    :param user_token_error: 190 or 210, for a user's token where a Page's is needed.
+    :param debug_token: overrides what `/debug_token` says.
+    :param latency: seconds before each answer, or (least, most) to draw from.
+    :param limits: calls that fit into a window; see `Limits`.
+    :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
+    :param faults: faults ordered from the start.
+    :param life: events ordered from the start.
+    :param port: 0 = a free one.
+    :param quiet: False prints a line for every request, without its query.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        conversations: int = 200,
+        messages: int = 30,
+        long_every: int = 10,
+        short_messages: int = 2,
+        folders: Mapping[str, int] | None = None,
+        instagram: int = 0,
+        now: datetime | None = None,
+        span: timedelta = timedelta(days=30),
+        ties: bool = False,
+        order: str = "newest",
+        page_id: str = "100200300400500",
+        page_name: str = "Zapatería “La Ñ” 👟",
+        pages: int = 1,
+        token: str = "SANDBOX-PAGE-TOKEN",  # noqa: S107 - made up, opens nothing but this
+        user_token: str = "SANDBOX-USER-TOKEN",  # noqa: S107 - likewise
+        app_secret: str | None = None,
+        require_proof: bool = False,
+        details: str = "bare",
+        detailed_messages: int = 20,
+        cursor_style: str = "anchored",
+        next_on_full: bool = False,
+        max_limit: int = 500,
+        max_inner_limit: int = 500,
+        crowded_every: int = 0,
+        inner_paging: bool = True,
+        refused_fields: Mapping[str, Iterable[str]] | None = None,
+        user_token_error: int = 190,
+        debug_token: Mapping[str, Any] | None = None,
+        latency: float | tuple[float, float] = 0.0,
+        limits: Limits | None = None,
+        usage_headers: bool | Iterable[str] = True,
+        faults: Iterable[Fault] = (),
+        life: Iterable[Life] = (),
+        port: int = 0,
+        quiet: bool = True,
+    ) -> None:
+        _one_of("details", details, ("bare", "dated", "all"))
+        _one_of("cursor_style", cursor_style, ("anchored", "offset"))
+        _one_of("order", order, ("newest", "oldest", "shuffled"))
+        _one_of("user_token_error", user_token_error, (190, 210))
+        for name in refused_fields or {}:
+            _one_of("refused_fields", name, tuple(NODE_FIELDS))
+        if require_proof and not app_secret:
+            raise ValueError("require_proof needs an app_secret")
+        if now is not None and now.tzinfo is None:
+            raise ValueError(f"now has no time zone: {now.isoformat()}")
+        if not page_id.isdigit():
+            raise ValueError(f"page_id is a number: {page_id!r}")
+        self.seed = seed
+        self.token = token
+        self.user_token = user_token
+        self.latency = latency
+        self.quiet = quiet
+        self.lock = threading.RLock()
+        self.requests: list[RecordedRequest] = []
+        self.clock: Callable[[], datetime] = Clock(now, ticking=now is None)
+        start = epoch(self.clock())
+        self.pages: dict[str, Page] = {}
+        for number in range(pages):
+            ident = str(int(page_id) + number)
+            self.pages[ident] = Page(
+                seed=seed if number == 0 else draw(seed, "page", number) & 0x7FFFFFFF,
+                page_id=ident,
+                name=page_name if number == 0 else f"{page_name} {number + 1}",
+                now=start,
+                span=span,
+                conversations=conversations,
+                folders=folders,
+                instagram=instagram,
+                messages=messages,
+                long_every=long_every,
+                short_messages=short_messages,
+                ties=ties,
+                order=order,
+                crowded_every=crowded_every,
+                clock=lambda: self.clock(),
+            )
+        self.page = self.pages[page_id]
+        self.rules = Rules(
+            app_secret=app_secret,
+            require_proof=require_proof,
+            details=details,
+            detailed_messages=detailed_messages,
+            max_limit=max_limit,
+            max_inner_limit=max_inner_limit,
+            refused_fields=refused_fields or {},
+            user_token_error=user_token_error,
+            next_on_full=next_on_full,
+            inner_paging=inner_paging,
+            debug_token=debug_token or {},
+        )
+        cursors = Cursors(seed, cursor_style)
+        self.api = GraphApi(self.pages, (), cursors, self.rules)
+        self.derived_token = self.api.derived_token(self.page)
+        for page in self.pages.values():
+            self.add_token(self.api.derived_token(page), page)
+        self.add_token(user_token, None)
+        self.add_token(token, self.page)
+        self.limits = limits or Limits()
+        if usage_headers is not True:
+            self.limits.headers = tuple(usage_headers or ())
+            for name in self.limits.headers:
+                _one_of("usage_headers", name, USAGE_HEADERS)
+        self.faults = FaultBook(seed, cursors)
+        for fault in faults:
+            self.faults.add(fault)
+        self.life = LifeBook(seed, self.page)
+        for event in life:
+            self.life.add(event)
+        self._port = port
+        self._random = random.Random(f"{seed}/latency")
+        self._traces = _Counter()
+        self._server: Server | None = None
+
+    # ---- running
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; `OSError` if the port is taken."""
+        from airflow_provider_pageconv.sandbox.server import Server
+
+        self._server = Server(self, self._port)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop listening and end every connection."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        if self._server is None:
+            raise RuntimeError("the sandbox is not running")
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """The base address, to be used in place of https://graph.facebook.com."""
+        return f"http://127.0.0.1:{self.port}"
+
+    # ---- what tests ask
+
+    def forget(self) -> None:
+        """Clear the record of requests."""
+        with self.lock:
+            self.requests.clear()
+
+    def add_token(self, token: str, page: Page | None) -> None:
+        """Let a further token in: a Page's, or, with None, a user's."""
+        self.api.accesses[token] = Access(token, page)
+
+    def remove_token(self, token: str) -> None:
+        """Shut a token out: calls with it answer 190 from now on."""
+        self.api.accesses.pop(token, None)
+
+    def proof(self, token: str | None = None) -> str:
+        """Return the `appsecret_proof` of a token; of the Page's if left out."""
+        return self.api.proof_of(token or self.token)
+
+    def data(self, page_id: str | None = None) -> dict[str, Any]:
+        """Return everything that is on a Page as one document, to compare an export with.
+
+        `messages` are the full nodes, newest first; `visible` is what the API still gives of them with all fields.
+        """
+        with self.lock:
+            page = self._page(page_id)
+            return {"page_id": page.id, "now": wire_time(page.now), "threads": list(self._thread_data(page))}
+
+    def write_data(self, path: Path, page_id: str | None = None) -> None:
+        """Write the document of `data()`, thread by thread, so that a large Page needs no memory for it."""
+        with self.lock, path.open("w", encoding="utf-8") as file:
+            page = self._page(page_id)
+            file.write(f'{{"page_id": {json.dumps(page.id)}, "now": {json.dumps(wire_time(page.now))}, "threads": [')
+            for number, thread in enumerate(self._thread_data(page)):
+                file.write(("," if number else "") + "\n" + json.dumps(thread))
+            file.write("\n]}\n")
+
+    def _page(self, page_id: str | None) -> Page:
+        if page_id is None:
+            return self.page
+        if page_id not in self.pages:
+            raise ValueError(f"there is no Page {page_id!r}: {', '.join(self.pages)}")
+        return self.pages[page_id]
+
+    def _thread_data(self, page: Page) -> Iterator[dict[str, Any]]:
+        for thread in page.threads():
+            messages = list(thread.messages)
+            yield {
+                "platform": thread.platform,
+                "folder": thread.folder,
+                "node": page.thread_node(thread),
+                "messages": [message.node() for message in messages],
+                "visible": [self.api.visible(message, place) for place, message in enumerate(messages)],
+            }
+
+    def report(self) -> dict[str, Any]:
+        """Return the record of requests with counts by path, edge, status, code and fault."""
+        with self.lock:
+            asked = list(self.requests)
+        return {
+            "total": len(asked),
+            "by_edge": Counter(request.edge for request in asked),
+            "by_path": Counter(request.path for request in asked),
+            "by_status": Counter(str(request.status) for request in asked),
+            "by_code": Counter(str(request.code) for request in asked if request.code is not None),
+            "by_fault": Counter(request.fault for request in asked if request.fault is not None),
+            "requests": [request.as_json() for request in asked],
+        }
+
+    # ---- one call
+
+    def reply(self, call: Call, record: RecordedRequest) -> Reply:
+        """Record a call, let happen what is due, and return what goes back."""
+        with self.lock:
+            self.requests.append(record)
+            self.life.before_call()
+            delay = self._delay()
+            ids = [part for part in call.params.get("ids", "").split(",") if part]
+            refusal = self.limits.take(max(1, len(ids)))
+            fault = None if refusal is not None else self.faults.strike(call, record.edge)
+            answer, regain = self._answer(call, refusal, fault)
+            headers = self._headers(answer, fault, regain, refused=refusal is not None)
+        body = encoded(answer.body)
+        record.code = answer.code
+        record.fault = fault.kind if fault else None
+        return Reply(answer.status, headers, body, fault, delay)
+
+    def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> tuple[Answer, int]:
+        error, regain = refusal, 0
+        if refusal is not None:
+            regain = self.limits.regain_minutes() if self.limits.regain else 0
+        elif fault is not None and fault.kind not in TWISTS and fault.kind not in MANGLED:
+            error, regain = fault.error(call), fault.regain or 0
+        if error is not None:
+            try:
+                version = answered_version(call.version)
+            except GraphApiError:
+                version = answered_version(None)
+            return self.api.refusal(error, call, version, self._usage_of(call)), regain
+        twist = None
+        if fault is not None and fault.kind in TWISTS:
+            twist = Twist(fault.kind, fault.size or 0, self._traces.next())
+        answer = self.api.answer(call, twist)
+        if not answer.usage:
+            answer.usage = self._usage_of(call)
+        return answer, 0
+
+    def _usage_of(self, call: Call) -> tuple[tuple[str, str], ...]:
+        """Return whose limits a call counts against when it was refused before anybody looked."""
+        access = self.api.accesses.get(call.token or "")
+        page = self.pages.get((call.parts or [""])[0]) or (access.page if access else None)
+        if page is None:
+            return ()
+        if edge_of(call) in ("conversations", "messages", "inner"):
+            thread = page.find_thread(call.parts[0])
+            platform = thread.platform if thread else call.params.get("platform", MESSENGER).lower()
+            return ((page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER),)
+        return ((page.id, "pages"),)
+
+    def _headers(self, answer: Answer, fault: Fault | None, regain: int, *, refused: bool) -> list[tuple[str, str]]:
+        trace = draw(self.seed, "trace", self._traces.next())
+        version = fault.version if fault is not None and fault.kind == "version" else answer.version
+        made = [
+            ("Content-Type", "application/json; charset=UTF-8"),
+            ("facebook-api-version", version),
+            ("x-fb-trace-id", f"A{trace >> 88:010x}"),
+            ("x-fb-debug", f"{trace:032x}=="),
+            ("x-fb-rev", "1040000001"),
+            ("Cache-Control", "private, no-cache, no-store, must-revalidate"),
+        ]
+        if answer.code == 190:
+            # Meta repeats the message here: with a malformed token, the token too.
+            message = (answer.error_message or "").encode("ascii", "replace").decode()
+            made.append(("WWW-Authenticate", f'OAuth "Facebook Platform" "invalid_token" "{message}"'))
+        silent = (fault is not None and (not fault.headers or fault.kind == "no_headers")) or (
+            refused and not self.limits.refusal_headers
+        )
+        if not silent:
+            percent = 100.0 if refused or (fault is not None and fault.regain is not None) else None
+            made += usage_headers(self.limits, answer.usage, percent=percent, regain=regain)
+        if fault is not None and fault.retry_after is not None:
+            made.append(("Retry-After", str(fault.retry_after)))
+        return made
+
+    def _delay(self) -> float:
+        if isinstance(self.latency, tuple):
+            return self._random.uniform(*self.latency)
+        return self.latency
+
+
+def edge_of(call: Call) -> str:
+    """Return the name under which a call is recorded, and under which faults find it."""
+    parts = call.parts
+    if call.params.get("ids"):
+        return "ids"
+    if parts == ["debug_token"]:
+        return "debug_token"
+    if len(parts) >= 2:
+        return parts[1] if parts[1] in ("conversations", "messages", "accounts") else "inner"
+    return "me" if parts == ["me"] else "node"
+
+
+def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} cannot be {value!r}: {', '.join(map(str, allowed))}")

@@ -1,0 +1,131 @@
+"""The sandbox's own addresses beneath /_sandbox: they need no token and are not recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow_provider_pageconv.sandbox.box import Clock, Sandbox
+from airflow_provider_pageconv.sandbox.faults import Fault
+from airflow_provider_pageconv.sandbox.life import Life
+from airflow_provider_pageconv.sandbox.limits import Limits
+from airflow_provider_pageconv.sandbox.page import epoch
+
+PREFIX = "/_sandbox"
+HELP = {
+    "GET /_sandbox": "this list, the Pages and the tokens",
+    "GET /_sandbox/data[?page_id=]": "everything that is on the Page, to compare with",
+    "GET, DELETE /_sandbox/requests": "what was asked, with counts; forget it",
+    "GET, POST, DELETE /_sandbox/faults": "the orders; one more (an object) or several (a list); none",
+    "GET, POST, DELETE /_sandbox/life": "orders and events; an order, or, without at, every, p, an event at once; none",
+    "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit",
+    "GET, POST /_sandbox/clock": 'the Page\'s time; {"now": ISO text, "ticking": true|false} or {"advance": seconds}',
+}
+_LIMITS = (
+    "calls",
+    "window",
+    "code",
+    "status",
+    "regain",
+    "prolongs",
+    "headers",
+    "refusal_headers",
+    "percent",
+    "refused",
+)
+
+
+class NotThereError(Exception):
+    """There is no such address, or not with this method."""
+
+
+def control(box: Sandbox, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
+    """Do what is ordered and return the JSON document that answers.
+
+    Raises `NotThereError` for an unknown address, `ValueError` for an order that cannot be followed.
+    """
+    name = path[len(PREFIX) :].strip("/")
+    with box.lock:
+        if name == "" and method == "GET":
+            tokens = {"page": box.token, "user": box.user_token, "derived": box.derived_token}
+            return {"pages": list(box.pages), "tokens": tokens, "help": HELP}
+        if name == "data" and method == "GET":
+            return box.data(query.get("page_id"))
+        if name == "requests" and method in ("GET", "DELETE"):
+            report = box.report()
+            if method == "DELETE":
+                box.forget()
+            return report
+        if name == "faults" and method in ("GET", "POST", "DELETE"):
+            return _faults(box, method, body)
+        if name == "life" and method in ("GET", "POST", "DELETE"):
+            return _life(box, method, body)
+        if name == "limits" and method in ("GET", "POST", "DELETE"):
+            return _limits(box, method, body)
+        if name == "clock" and method in ("GET", "POST"):
+            return _clock(box, method, body)
+    raise NotThereError(f"there is no {method} {path} in the sandbox: {'; '.join(HELP)}")
+
+
+def _objects(body: Any) -> list[dict[str, Any]]:
+    orders = body if isinstance(body, list) else [body]
+    if not all(isinstance(order, dict) for order in orders):
+        raise ValueError("the body is a JSON object, or a list of them")
+    return orders
+
+
+def _faults(box: Sandbox, method: str, body: Any) -> Any:
+    if method == "DELETE":
+        box.faults.clear()
+    elif method == "POST":
+        for fault in [Fault.from_json(order) for order in _objects(body)]:
+            box.faults.add(fault)
+    return {"faults": [fault.as_json() for fault in box.faults], "counts": box.faults.counts}
+
+
+def _life(box: Sandbox, method: str, body: Any) -> Any:
+    did = []
+    if method == "DELETE":
+        box.life.clear()
+    elif method == "POST":
+        for life in [Life.from_json(order) for order in _objects(body)]:
+            if life.is_scheduled:
+                box.life.add(life)
+            else:
+                try:
+                    did += [box.life.happen(life) for _ in range(life.times or 1)]
+                except KeyError as error:
+                    raise ValueError(f"there is no {error}") from None
+    return {"did": did, "orders": [life.as_json() for life in box.life], "happened": box.life.happened}
+
+
+def _limits(box: Sandbox, method: str, body: Any) -> Any:
+    if method == "DELETE":
+        box.limits.calls = None
+        box.limits.percent = None
+        box.limits.reset()
+    elif method == "POST":
+        known = {item.name for item in fields(Limits)} & set(_LIMITS)
+        for order in _objects(body):
+            for name, value in order.items():
+                if name not in known:
+                    raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
+                setattr(box.limits, name, value)
+    return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
+
+
+def _clock(box: Sandbox, method: str, body: Any) -> Any:
+    if method == "POST":
+        for order in _objects(body):
+            unknown = set(order) - {"now", "ticking", "advance"}
+            if unknown:
+                raise ValueError(f"the clock has no {min(unknown)!r}: now, ticking, advance")
+            now = box.clock()
+            if "now" in order:
+                now = datetime.fromtimestamp(epoch(order["now"]), timezone.utc)
+            now += timedelta(seconds=float(order.get("advance", 0)))
+            ticking = order.get("ticking", getattr(box.clock, "ticking", True))
+            box.clock = Clock(now, ticking=bool(ticking))
+    return {"now": box.clock().isoformat(), "ticking": getattr(box.clock, "ticking", None)}

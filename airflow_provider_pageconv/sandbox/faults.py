@@ -1,0 +1,286 @@
+"""What goes wrong: orders for faults, and the book that decides when each one strikes."""
+
+from __future__ import annotations
+
+import random
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from airflow_provider_pageconv.sandbox.cursors import Cursors
+from airflow_provider_pageconv.sandbox.errors import (
+    BAD_CURSOR,
+    TOO_DEEP,
+    TOO_MUCH_DATA,
+    GraphApiError,
+    not_found,
+    usual,
+)
+from airflow_provider_pageconv.sandbox.graph_api import DEFAULT_LIMIT, Call, nested_limit
+
+KINDS: dict[str, str] = {
+    "error": "an error in Meta's shape: code, subcode, status (200 gives a 200 with an error inside), message …",
+    "too_much_data": "error 1 where limit, or limit × limit of nested messages, is above size",
+    "dead_cursor": "error 100 for the cursor that is used, from then on for good",
+    "deep_cursor": "error 100 for every cursor with size or more rows above it",
+    "unavailable": "error 100/33 for the thread whose messages are asked for, from then on for good",
+    "loop": "the answer names the cursor again that was used (size=2: the one before that, and so on)",
+    "empty": "a page without rows that has a next one, where the rows follow",
+    "short": "a page of only size rows (half of them if left out) that has a next one",
+    "repeat": "a page that repeats a row: the last of the page before",
+    "disorder": "a page with its rows oldest first",
+    "html": "an HTML page (status 502 if left out)",
+    "not_json": "200 with a body that is no JSON (message says which, if given)",
+    "cut": "a body that ends before its Content-Length (after size bytes; half of it if left out)",
+    "drip": "a body that comes a byte at a time, one every so many seconds (1 if left out)",
+    "slow": "the answer, after so many seconds (1 if left out)",
+    "silence": "no answer for so many seconds (3600 if left out), then the connection ends",
+    "reset": "the connection is reset",
+    "redirect": "302 to location (without a path it gets the call's own; this sandbox as `localhost` if left out)",
+    "version": "the answer with a facebook-api-version header that says version (none: v21.0)",
+    "no_headers": "the answer without any usage header",
+}
+TWISTS = frozenset({"loop", "empty", "short", "repeat", "disorder"})
+MANGLED = frozenset({"not_json", "cut", "drip", "slow", "version", "no_headers"})
+_LIST_EDGES = frozenset({"conversations", "messages", "accounts"})
+EDGES = ("conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner")
+
+
+@dataclass
+class Fault:
+    """One order. It strikes calls that match all of `on`, `path`, `folder`, `platform`, `thread`, `pages` and `when`.
+
+    Which of the matching calls: the `at`-th (counted from 1), or every `every`-th, or each with probability `p`, or, if
+    none of the three is given, each. `times` says how often at most; with `at` alone it is once, else without end.
+
+    :param kind: one of `KINDS`.
+    :param on: "conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner".
+    :param path: a regular expression that is found in the path.
+    :param pages: "first" (calls without a cursor), "later" (calls with one) or "" for both.
+    :param when: any further condition, for Python.
+    :param regain: minutes in the usage header of the error.
+    :param retry_after: seconds in a Retry-After header.
+    :param headers: False takes all usage headers off the answer.
+    :param size: rows, bytes or depth, as `KINDS` says.
+    :param seconds: how long, for "silence", "drip" and "slow".
+    """
+
+    kind: str = "error"
+    on: str = ""
+    path: str = ""
+    folder: str = ""
+    platform: str = ""
+    thread: str = ""
+    pages: str = ""
+    when: Callable[[Call], bool] | None = None
+    at: int | None = None
+    every: int | None = None
+    p: float | None = None
+    times: int | None = None
+    code: int | None = None
+    subcode: int | None = None
+    status: int | None = None
+    message: str | None = None
+    type: str | None = None
+    is_transient: bool | None = None
+    user_title: str | None = None
+    user_msg: str | None = None
+    regain: int | None = None
+    retry_after: int | None = None
+    headers: bool = True
+    size: int | None = None
+    seconds: float | None = None
+    location: str = ""
+    version: str = "v21.0"
+    seen: int = field(default=0, compare=False)
+    fired: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"there is no fault {self.kind!r}: {', '.join(KINDS)}")
+        if self.kind == "error" and self.code is None:
+            raise ValueError("a fault of kind 'error' needs a code")
+        if self.on and self.on not in EDGES:
+            raise ValueError(f"a fault cannot be on {self.on!r}: {', '.join(EDGES)}")
+        if self.pages not in ("", "first", "later"):
+            raise ValueError(f"pages={self.pages!r} of a fault: first or later")
+        if self.kind in ("too_much_data", "deep_cursor") and self.size is None:
+            raise ValueError(f"a fault of kind {self.kind!r} needs a size")
+        for name in ("at", "every", "times"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} of a fault counts from 1")
+        if self.times is None and self.at is not None and self.every is None and self.p is None:
+            self.times = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Return the fault that a command line orders: `code=613,on=conversations,at=5,times=3`."""
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = ",", True, ""
+        try:
+            pairs = [part.partition("=") for part in lexer]
+        except ValueError as error:
+            raise ValueError(f"{text!r} cannot be read as a fault: {error}") from None
+        return cls.from_json({name.strip(): value for name, _, value in pairs})
+
+    @classmethod
+    def from_json(cls, order: Mapping[str, Any]) -> Fault:
+        """Return the fault that a JSON object orders; numbers and booleans may come as text."""
+        known = {item.name: str(item.type) for item in fields(cls) if item.name not in ("when", "seen", "fired")}
+        given: dict[str, Any] = {}
+        for name, value in order.items():
+            if name not in known:
+                raise ValueError(f"a fault has no {name!r}: {', '.join(known)}")
+            given[name] = _converted(name, value, known[name])
+        return cls(**given)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the order and how often it was seen and struck, without what was not given."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "when"}
+        return {name: value for name, value in plain.items() if value is not None and value != ""}
+
+    def error(self, call: Call) -> GraphApiError:
+        """Return the error that this fault answers with."""
+        made = self._base_error(call)
+        if self.status is not None:
+            made.status = self.status
+        for name in ("message", "type", "is_transient", "user_title", "user_msg"):
+            if getattr(self, name) is not None:
+                setattr(made, name, getattr(self, name))
+        return made
+
+    def _base_error(self, call: Call) -> GraphApiError:
+        if self.code is not None:
+            return usual(self.code, self.subcode, (call.parts or ["0"])[0])
+        if self.kind == "too_much_data":
+            return GraphApiError(1, TOO_MUCH_DATA, 500)
+        if self.kind == "deep_cursor":
+            return GraphApiError(100, f"(#100) {TOO_DEEP}")
+        if self.kind == "dead_cursor":
+            return GraphApiError(100, BAD_CURSOR)
+        return not_found((call.parts or ["0"])[0])
+
+
+class FaultBook:
+    """All faults that are ordered. Not locked by itself: the sandbox calls it under its lock.
+
+    :param seed: decides for faults with a probability.
+    """
+
+    def __init__(self, seed: int, cursors: Cursors) -> None:
+        self._random = random.Random(f"{seed}/faults")
+        self._cursors = cursors
+        self._faults: list[Fault] = []
+        self.dead_cursors: set[str] = set()
+        self.dead_threads: set[str] = set()
+        self.counts: dict[str, int] = {}
+
+    def add(self, fault: Fault) -> Fault:
+        """Order a fault; the one that is returned counts what it does in `seen` and `fired`."""
+        self._faults.append(fault)
+        return fault
+
+    def remove(self, fault: Fault) -> None:
+        """Take back one order."""
+        self._faults = [other for other in self._faults if other is not fault]
+
+    def clear(self) -> None:
+        """Take back all orders, and forgive cursors and threads."""
+        self._faults.clear()
+        self.dead_cursors.clear()
+        self.dead_threads.clear()
+
+    def __iter__(self) -> Any:
+        return iter(list(self._faults))
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def strike(self, call: Call, edge: str) -> Fault | None:
+        """Count the call in every order and return the fault that strikes it, the first ordered first."""
+        struck: Fault | None = None
+        cursor = call.params.get("after") or call.params.get("before") or ""
+        if cursor in self.dead_cursors:
+            struck = Fault("dead_cursor")
+        elif call.parts and call.parts[0] in self.dead_threads:
+            struck = Fault("unavailable")
+        for fault in self._faults:
+            if not self._matches(fault, call, edge, cursor):
+                continue
+            fault.seen += 1
+            if struck is None and self._is_due(fault):
+                struck = fault
+                fault.fired += 1
+                self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
+                if fault.kind == "dead_cursor":
+                    self.dead_cursors.add(cursor)
+                elif fault.kind == "unavailable":
+                    self.dead_threads.add(call.parts[0])
+        return struck
+
+    def _is_due(self, fault: Fault) -> bool:
+        if fault.times is not None and fault.fired >= fault.times:
+            return False
+        if fault.at is not None and fault.seen < fault.at:
+            return False
+        if fault.every is not None and fault.seen % fault.every:
+            return False
+        return fault.p is None or self._random.random() < fault.p
+
+    def _matches(self, fault: Fault, call: Call, edge: str, cursor: str) -> bool:
+        if (fault.on and fault.on != edge) or (fault.path and not re.search(fault.path, call.path)):
+            return False
+        if fault.kind in TWISTS and edge not in _LIST_EDGES:
+            return False
+        if fault.kind == "unavailable" and edge != "messages":
+            return False
+        if fault.kind in ("dead_cursor", "deep_cursor", "loop") and not cursor:
+            return False
+        if fault.folder and (edge != "conversations" or call.params.get("folder", "inbox") != fault.folder):
+            return False
+        if fault.platform and call.params.get("platform", "messenger").lower() != fault.platform.lower():
+            return False
+        if fault.thread and call.parts[:1] != [fault.thread]:
+            return False
+        if fault.pages and (fault.pages == "later") != bool(cursor):
+            return False
+        if fault.kind == "too_much_data" and _weight(call) <= (fault.size or 0):
+            return False
+        if fault.kind == "deep_cursor" and self._cursors.depth(cursor) < (fault.size or 0):
+            return False
+        return fault.when is None or fault.when(call)
+
+
+def _weight(call: Call) -> int:
+    text = call.params.get("limit", "")
+    rows = int(text) if text.isdigit() else DEFAULT_LIMIT
+    return rows * max(1, nested_limit(call.params))
+
+
+def _converted(name: str, value: Any, annotation: str) -> Any:
+    if value is None or "str" in annotation:
+        return value if value is None else str(value)
+    try:
+        if "bool" in annotation:
+            return _boolean(value)
+        return float(value) if "float" in annotation else int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r} of a fault is not a number") from None
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "on", "yes", "1"):
+        return True
+    if str(value).lower() in ("false", "off", "no", "0"):
+        return False
+    raise ValueError(value)
+
+
+def parse_all(orders: Iterable[str]) -> list[Fault]:
+    """Return the faults of several command-line orders."""
+    return [Fault.parse(order) for order in orders]

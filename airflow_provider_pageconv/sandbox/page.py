@@ -1,0 +1,757 @@
+"""The Page: its threads, their messages, and what happens to them while somebody reads.
+
+Nothing is stored but the order of the threads: one integer for each. Threads and messages are drawn from the seed
+whenever they are asked for; what a test or a life event has touched is kept from then on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import struct
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any, TypeAlias, overload
+
+from airflow_provider_pageconv.sandbox import words
+
+Moment: TypeAlias = datetime | int | float | str
+
+FOLDERS = ("inbox", "other", "page_done", "spam")
+MESSENGER = "messenger"
+INSTAGRAM = "instagram"
+INSTAGRAM_FOLDER = "all"  # Instagram knows one list; this is its name in the data document, never on the wire.
+_SHARES = (70, 10, 15, 5)
+
+_THREAD_NUMBERS = 9 * 10**14
+_PERSON_NUMBERS = 9 * 10**15
+_SHARED_PERSON = 50  # Every so many people have a second thread.
+
+
+def wire_time(moment: int) -> str:
+    """Return a moment as the Graph API writes it: UTC, to the second, `+0000`."""
+    days, seconds = divmod(moment, 86400)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{_wire_day(days)}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}+0000"
+
+
+@lru_cache(maxsize=1024)
+def _wire_day(days: int) -> str:
+    return datetime.fromtimestamp(days * 86400, timezone.utc).strftime("%Y-%m-%d")
+
+
+def epoch(moment: Moment) -> int:
+    """Return whole seconds since 1970 for a datetime with zone, a number, or ISO text with zone."""
+    if isinstance(moment, str):
+        text = moment[:-1] + "+00:00" if moment.endswith("Z") else moment
+        if text.endswith("+0000"):
+            text = text[:-5] + "+00:00"
+        moment = datetime.fromisoformat(text)
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment.isoformat()} has no time zone")
+        return int(moment.timestamp())
+    return int(moment)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who writes to the Page, with the id that only this Page knows them by."""
+
+    id: str
+    name: str
+    email: str
+    username: str
+
+    def as_sender(self, platform: str) -> dict[str, Any]:
+        """Return the node that stands in `from` and `participants`."""
+        if platform == INSTAGRAM:
+            return {"username": self.username, "id": self.id}
+        return {"name": self.name, "email": self.email, "id": self.id}
+
+
+@dataclass
+class Message:
+    """One message: `body` holds every field but id and created_time, inner lists complete as `{"data": [...]}`.
+
+    `bare` marks a message of which only the id is left, whatever its place in the thread.
+    """
+
+    id: str
+    created: int
+    seq: int
+    body: dict[str, Any] = field(default_factory=dict)
+    bare: bool = False
+
+    @property
+    def key(self) -> int:
+        """The place in the thread: by time, then by arrival."""
+        return (self.created << 32) | self.seq
+
+    @property
+    def created_time(self) -> str:
+        """The time as the API writes it."""
+        return wire_time(self.created)
+
+    def node(self) -> dict[str, Any]:
+        """Return the full node."""
+        if self.bare:
+            return {"id": self.id}
+        return {"id": self.id, "created_time": wire_time(self.created), **self.body}
+
+
+@dataclass
+class Thread:
+    """One conversation; `messages` is newest first. Change folder, time and messages through the Page only."""
+
+    id: str
+    platform: str
+    folder: str
+    serial: int
+    updated: int
+    tick: int
+    person: Person
+    messages: Sequence[Message]
+    fields: dict[str, Any]
+    next_seq: int
+
+    @property
+    def updated_time(self) -> str:
+        """The time as the API writes it."""
+        return wire_time(self.updated)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How the messages of an untouched thread lie in time: all that is needed to make the j-th of them."""
+
+    serial: int
+    platform: str
+    newest: int
+    count: int
+    gap: int
+    ties: bool
+
+    def created(self, place: int) -> int:
+        """Return when the message at this place (0 = newest) was sent; never later than the one before it."""
+        if self.ties:
+            return self.newest - (place // 3) * self.gap
+        if place == 0:
+            return self.newest
+        # The jitter is below the gap, so that the order is strict without looking at any other message.
+        return self.newest - place * self.gap - words.draw("jitter", self.serial, place, self.gap) % self.gap
+
+    def key(self, place: int) -> int:
+        return (self.created(place) << 32) | (self.count - 1 - place)
+
+
+class _DrawnMessages(Sequence[Message]):
+    """The messages of an untouched thread, made when they are looked at."""
+
+    def __init__(self, page: Page, thread_person: Person, shape: _Shape) -> None:
+        self._page = page
+        self._person = thread_person
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return self.shape.count
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | list[Message]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        seq = self.shape.count - 1 - index
+        return self._page._draw_message(self.shape, self._person, seq, self.shape.created(index))
+
+
+class MessageRows:
+    """A thread's messages as the paging code wants them: rows with falling keys."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def key(self, place: int) -> int:
+        messages = self._messages
+        return messages.shape.key(place) if isinstance(messages, _DrawnMessages) else messages[place].key
+
+    def after(self, key: int) -> int:
+        """Return the first place whose key is lower."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self.key(middle) < key:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def before(self, key: int) -> int:
+        """Return how many rows have a higher key."""
+        return self.after(key + 1) if key >= 0 else len(self)
+
+
+class ThreadRows:
+    """A list of threads as the paging code wants it: rows with falling keys over a rising list of integers."""
+
+    def __init__(self, rising: Sequence[int]) -> None:
+        self._rising = rising
+
+    def __len__(self) -> int:
+        return len(self._rising)
+
+    def key(self, place: int) -> int:
+        return self._rising[len(self._rising) - 1 - place]
+
+    def serial(self, place: int) -> int:
+        return self.key(place) & 0xFFFFFFFF
+
+    def after(self, key: int) -> int:
+        return len(self._rising) - bisect_left(self._rising, key)
+
+    def before(self, key: int) -> int:
+        return len(self._rising) - bisect_right(self._rising, key)
+
+
+class Page:
+    """A Page of a chosen size, the same for the same seed, which can be changed while it is read.
+
+    Every method that changes something expects the caller to hold the sandbox's lock if a server is running.
+
+    :param clock: what time it is for messages that arrive without a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        page_id: str,
+        name: str,
+        now: int,
+        span: timedelta,
+        conversations: int,
+        folders: Mapping[str, int] | None,
+        instagram: int,
+        messages: int,
+        long_every: int,
+        short_messages: int,
+        ties: bool,
+        order: str,
+        crowded_every: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.id = page_id
+        self.name = name
+        self.now = now
+        self.clock = clock
+        self._seed = seed
+        self._span = int(span.total_seconds())
+        self._messages = messages
+        self._long_every = long_every
+        self._short_messages = short_messages
+        self._ties = ties
+        self._order = order
+        self._crowded_every = crowded_every
+        counts = _folder_counts(conversations, folders)
+        self._messenger = sum(counts.values())
+        self._instagram = instagram
+        self._drawn = self._messenger + instagram
+        for size in (self._messenger, instagram):
+            if size > self._span and not ties:
+                raise ValueError(
+                    f"{size} conversations do not fit into a span of {self._span} seconds with a second for each: "
+                    "a longer span or ties is needed"
+                )
+        self._id_key = str(seed).encode()[:64]
+        self._self = Person(page_id, name, f"{page_id}@facebook.com", "sandbox.page")
+        self._factor = 2 * (words.draw(seed, "factor") % 10**12) + 1
+        while self._factor % 3 == 0 or self._factor % 5 == 0:
+            self._factor += 2
+        self._shift = words.draw(seed, "shift") % _THREAD_NUMBERS
+        self._unfactor_thread = pow(self._factor, -1, _THREAD_NUMBERS)
+        self._unfactor_person = pow(self._factor, -1, _PERSON_NUMBERS)
+        self._folder_of = bytearray()
+        for index, folder in enumerate(FOLDERS):
+            self._folder_of += bytes([index]) * counts[folder]
+        random.Random(f"{seed}/folders").shuffle(self._folder_of)
+        self._tick = self._drawn
+        self._next_serial = self._drawn
+        self._touched: dict[int, Thread] = {}
+        self._deleted: set[int] = set()
+        self._new_threads_of: dict[str, list[int]] = {}
+        self._lists: dict[tuple[str, str], list[int]] = {(MESSENGER, folder): [] for folder in FOLDERS}
+        self._lists[MESSENGER, "pending"] = []
+        self._lists[INSTAGRAM, INSTAGRAM_FOLDER] = []
+        # Oldest first, so that the lists are nearly sorted as they grow.
+        for serial in range(self._messenger - 1, -1, -1):
+            key = self._rank(serial, self._drawn_updated(serial), self._drawn - serial)
+            self._lists[MESSENGER, FOLDERS[self._folder_of[serial]]].append(key)
+        for serial in range(self._drawn - 1, self._messenger - 1, -1):
+            key = self._rank(serial, self._drawn_updated(serial), self._drawn - serial)
+            self._lists[INSTAGRAM, INSTAGRAM_FOLDER].append(key)
+        for keys in self._lists.values():
+            keys.sort()
+
+    # ---- what is asked
+
+    def rows(self, platform: str, folder: str, user_id: str | None = None) -> ThreadRows | None:
+        """Return a list in the order in which it is served, or None where there is no such folder."""
+        keys = self._lists.get((platform, folder))
+        if keys is None:
+            return None
+        if user_id is None:
+            return ThreadRows(keys)
+        found = [self._find(serial) for serial in self._serials_of(user_id)]
+        return ThreadRows(
+            sorted(
+                self._rank(thread.serial, thread.updated, thread.tick)
+                for thread in found
+                if thread and thread.platform == platform and thread.folder == folder
+            )
+        )
+
+    def thread_at(self, serial: int) -> Thread:
+        """Return the thread that a row stands for."""
+        thread = self._find(serial)
+        if thread is None:
+            raise KeyError(serial)
+        return thread
+
+    def find_thread(self, thread_id: str) -> Thread | None:
+        """Return a thread to read, or None."""
+        serial = self._serial_of_thread(thread_id)
+        return None if serial is None else self._find(serial)
+
+    def find_message(self, message_id: str) -> tuple[Thread, int] | None:
+        """Return a message's thread and its place there (0 = newest), or None; unsent ones are not found."""
+        place = self._decode_message_id(message_id)
+        if place is None:
+            return None
+        serial, seq = place
+        thread = self._find(serial)
+        if thread is None:
+            return None
+        if isinstance(thread.messages, _DrawnMessages):
+            index = thread.messages.shape.count - 1 - seq
+            return (thread, index) if 0 <= index < len(thread.messages) else None
+        for index, message in enumerate(thread.messages):
+            if message.seq == seq:
+                return thread, index
+        return None
+
+    def was_message(self, message_id: str) -> bool:
+        """Tell whether this is, or was once, a message of this Page."""
+        place = self._decode_message_id(message_id)
+        return place is not None and place[0] < self._next_serial
+
+    def is_touched(self, serial: int) -> bool:
+        """Tell whether something may have happened to a thread since it was drawn."""
+        return serial in self._touched
+
+    def threads(self) -> Iterator[Thread]:
+        """Yield every thread, list by list, newest first."""
+        for (platform, folder), _ in list(self._lists.items()):
+            rows = self.rows(platform, folder)
+            if rows is not None:
+                for place in range(len(rows)):
+                    yield self.thread_at(rows.serial(place))
+
+    def as_person(self) -> Person:
+        """Return the Page itself as a sender."""
+        return self._self
+
+    def thread_node(self, thread: Thread) -> dict[str, Any]:
+        """Return every field of a thread that is not empty, inner lists complete; without its messages."""
+        messages = thread.messages
+        node: dict[str, Any] = {"id": thread.id, "updated_time": thread.updated_time, "message_count": len(messages)}
+        node.update(thread.fields)
+        if thread.platform == MESSENGER:
+            node["folder"] = thread.folder
+            if messages and "snippet" not in thread.fields and thread.serial % 11:
+                text = messages[0].body.get("message")
+                if text:
+                    node["snippet"] = text[:80]
+        return node
+
+    # ---- what happens
+
+    def thread(self, thread_id: str) -> Thread:
+        """Return a thread to work on: kept from now on, with its messages in a list. `KeyError` if there is none."""
+        serial = self._serial_of_thread(thread_id)
+        if serial is None:
+            raise KeyError(thread_id)
+        return self._keep(serial)
+
+    def add_message(
+        self,
+        thread_id: str,
+        *,
+        at: Moment | None = None,
+        text: str | None = None,
+        from_page: bool = False,
+        fields: Mapping[str, Any] | None = None,
+    ) -> Message:
+        """Put a message into a thread, which jumps to the top of its list if that is its newest now.
+
+        :param at: when it was sent; now by the sandbox's clock if left out. An older one is sorted in by its time.
+        :param text: what it says; drawn from the seed if left out.
+        :param fields: further fields of the message node (`attachments={"data": [...]}` and so on).
+        """
+        thread = self.thread(thread_id)
+        created = epoch(self.clock() if at is None else at)
+        seq = thread.next_seq
+        thread.next_seq += 1
+        shape = _Shape(thread.serial, thread.platform, created, seq + 1, 1, self._ties)
+        message = self._draw_message(shape, thread.person, seq, created, from_page=from_page, text=text)
+        message.body.update(fields or {})
+        messages = _own(thread)
+        place = 0
+        while place < len(messages) and messages[place].key > message.key:
+            place += 1
+        messages.insert(place, message)
+        if created >= thread.updated:
+            self._bump(thread, created)
+        return message
+
+    def new_thread(
+        self,
+        folder: str = "inbox",
+        *,
+        at: Moment | None = None,
+        messages: int = 1,
+        platform: str = MESSENGER,
+        user_id: str | None = None,
+        text: str | None = None,
+    ) -> Thread:
+        """Open a thread with so many messages, the newest sent `at` (now if left out).
+
+        :param user_id: the person, if it has to be one who is there already.
+        """
+        platform = platform.lower()
+        folder = INSTAGRAM_FOLDER if platform == INSTAGRAM else folder
+        keys = self._lists.get((platform, folder))
+        if keys is None:
+            raise ValueError(f"there is no folder {folder!r} on {platform}: {', '.join(FOLDERS)}")
+        serial = self._next_serial
+        self._next_serial += 1
+        self._tick += 1
+        updated = epoch(self.clock() if at is None else at)
+        person = self._person(serial if user_id is None else self._serial_of_person(user_id))
+        if user_id is not None:
+            self._new_threads_of.setdefault(user_id, []).append(serial)
+        thread = self._draw_thread(serial, platform, folder, updated, messages, person, self._tick)
+        thread.messages = list(thread.messages)
+        if text is not None and messages:
+            thread.messages[0].body["message"] = text
+        self._touched[serial] = thread
+        insort(keys, self._rank(serial, updated, thread.tick))
+        return thread
+
+    def move(self, thread_id: str, folder: str) -> Thread:
+        """Put a thread into another folder; its time stays as it is, and so nothing jumps."""
+        thread = self.thread(thread_id)
+        target = self._lists.get((thread.platform, folder))
+        if target is None:
+            raise ValueError(f"there is no folder {folder!r} on {thread.platform}")
+        key = self._rank(thread.serial, thread.updated, thread.tick)
+        _remove(self._lists[thread.platform, thread.folder], key)
+        thread.folder = folder
+        insort(target, key)
+        return thread
+
+    def unsend(self, message_id: str, *, leaves: str = "nothing") -> None:
+        """Take a message back. Asked for by its id it answers 9000001 from now on.
+
+        :param leaves: "nothing" takes its row out of the thread, "bare" leaves a row with the id alone.
+        """
+        found = self.find_message(message_id)
+        if found is None:
+            raise KeyError(message_id)
+        thread = self._keep(found[0].serial)
+        if leaves == "bare":
+            thread.messages[found[1]].bare = True
+        else:
+            del _own(thread)[found[1]]
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread: it leaves its list, and whoever asks for it gets 100/33."""
+        thread = self.thread(thread_id)
+        _remove(self._lists[thread.platform, thread.folder], self._rank(thread.serial, thread.updated, thread.tick))
+        del self._touched[thread.serial]
+        self._deleted.add(thread.serial)
+
+    # ---- ids, both ways
+
+    def thread_id(self, serial: int, platform: str) -> str:
+        """Return the id of the thread with this serial number."""
+        number = 10**14 + (serial * self._factor + self._shift) % _THREAD_NUMBERS
+        if platform == MESSENGER:
+            return f"t_{number}"
+        return "aWdfZAG06" + base64.urlsafe_b64encode(f"1:IGMessageThread:{number}".encode()).decode().rstrip("=")
+
+    def _serial_of_thread(self, thread_id: str) -> int | None:
+        text = thread_id
+        if text.startswith("aWdfZAG06"):
+            platform, decoded = INSTAGRAM, _unbase64(text[9:])
+            text = decoded.decode("latin-1").rpartition(":")[2] if decoded else ""
+        elif text.startswith("t_"):
+            platform, text = MESSENGER, text[2:]
+        else:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) == 15):
+            return None
+        serial = (int(text) - 10**14 - self._shift) * self._unfactor_thread % _THREAD_NUMBERS
+        exists = serial < self._next_serial and self.thread_id(serial, platform) == thread_id
+        return serial if exists and self._platform_of(serial) == platform else None
+
+    def _platform_of(self, serial: int) -> str:
+        if serial < self._drawn:
+            return MESSENGER if serial < self._messenger else INSTAGRAM
+        thread = self._touched.get(serial)
+        return thread.platform if thread else MESSENGER
+
+    def _person_id(self, who: int) -> str:
+        return str(10**15 + (who * self._factor + self._shift) % _PERSON_NUMBERS)
+
+    def _serial_of_person(self, user_id: str) -> int:
+        if not (user_id.isascii() and user_id.isdigit() and len(user_id) == 16):
+            return -1
+        return (int(user_id) - 10**15 - self._shift) * self._unfactor_person % _PERSON_NUMBERS
+
+    def _who(self, serial: int) -> int:
+        """Return whose thread this is: now and then somebody has two, one after the other."""
+        first = 0 if serial < self._messenger else self._messenger
+        shared = first < serial < self._drawn and serial % _SHARED_PERSON == 7
+        return serial - 1 if shared else serial
+
+    def _serials_of(self, user_id: str) -> list[int]:
+        who = self._serial_of_person(user_id)
+        if not 0 <= who < self._next_serial:
+            return []
+        return [serial for serial in (who, who + 1) if serial < self._next_serial and self._who(serial) == who] + (
+            self._new_threads_of.get(user_id, [])
+        )
+
+    def _person(self, who: int) -> Person:
+        scoped = self._person_id(who)
+        return Person(
+            scoped,
+            words.person_name(self._seed, who),
+            words.person_email(self._seed, who, scoped),
+            words.person_username(self._seed, who),
+        )
+
+    def message_id(self, serial: int, seq: int, platform: str) -> str:
+        """Return the id of the message with this number in its thread."""
+        plain = struct.pack(">QI", serial, seq)
+        mask = hashlib.blake2b(plain, digest_size=36, key=self._id_key).digest()
+        hidden = int.from_bytes(plain, "big") ^ int.from_bytes(mask[:12], "big")
+        body = mask + hidden.to_bytes(12, "big")
+        return ("m_" if platform == MESSENGER else "aWdfZAG1f") + base64.urlsafe_b64encode(body).decode()
+
+    def _decode_message_id(self, message_id: str) -> tuple[int, int] | None:
+        for platform, prefix in ((MESSENGER, "m_"), (INSTAGRAM, "aWdfZAG1f")):
+            if message_id.startswith(prefix):
+                body = _unbase64(message_id[len(prefix) :])
+                if body is None or len(body) != 48:
+                    return None
+                plain = bytes(a ^ b for a, b in zip(body[36:], body[:12], strict=True))
+                serial, seq = struct.unpack(">QI", plain)
+                return (serial, seq) if self.message_id(serial, seq, platform) == message_id else None
+        return None
+
+    # ---- how it is drawn
+
+    def _drawn_updated(self, serial: int) -> int:
+        first, size = (0, self._messenger) if serial < self._messenger else (self._messenger, self._instagram)
+        place = serial - first
+        if self._ties:
+            place -= place % 3
+        lower = place * self._span // size
+        slack = max(1, (place + 1) * self._span // size - lower)
+        return self.now - 1 - lower - words.draw(self._seed, "when", first + place) % slack
+
+    def _drawn_count(self, serial: int) -> int:
+        return self._messages if self._long_every and serial % self._long_every == 0 else self._short_messages
+
+    def _rank(self, serial: int, updated: int, tick: int) -> int:
+        """Return the integer by which the lists are sorted: higher is served first."""
+        if self._order == "newest":
+            first = updated
+        elif self._order == "oldest":
+            first = (1 << 40) - updated
+        else:
+            first = words.draw(self._seed, "order", serial) & 0xFFFFFFFF
+        return (first << 72) | (tick << 32) | serial
+
+    def _find(self, serial: int) -> Thread | None:
+        thread = self._touched.get(serial)
+        if thread is not None:
+            return thread
+        if serial in self._deleted or not 0 <= serial < self._drawn:
+            return None
+        if serial < self._messenger:
+            platform, folder = MESSENGER, FOLDERS[self._folder_of[serial]]
+        else:
+            platform, folder = INSTAGRAM, INSTAGRAM_FOLDER
+        updated, count = self._drawn_updated(serial), self._drawn_count(serial)
+        person = self._person(self._who(serial))
+        return self._draw_thread(serial, platform, folder, updated, count, person, self._drawn - serial)
+
+    def _keep(self, serial: int) -> Thread:
+        thread = self._find(serial)
+        if thread is None:
+            raise KeyError(f"thread {serial} is gone")
+        if not isinstance(thread.messages, list):
+            thread.messages = list(thread.messages)
+        self._touched[serial] = thread
+        return thread
+
+    def _bump(self, thread: Thread, updated: int) -> None:
+        keys = self._lists[thread.platform, thread.folder]
+        _remove(keys, self._rank(thread.serial, thread.updated, thread.tick))
+        self._tick += 1
+        thread.updated, thread.tick = updated, self._tick
+        insort(keys, self._rank(thread.serial, updated, self._tick))
+
+    def _draw_thread(
+        self, serial: int, platform: str, folder: str, updated: int, count: int, person: Person, tick: int
+    ) -> Thread:
+        bits = words.draw(self._seed, "thread", serial)
+        shape = _Shape(serial, platform, updated, count, 30 + bits % 7200, self._ties)
+        thread_id = self.thread_id(serial, platform)
+        sender, page = person.as_sender(platform), self.as_person().as_sender(platform)
+        fields: dict[str, Any] = {"participants": {"data": [sender, page]}}
+        if platform == MESSENGER:
+            fields["link"] = f"/{self.id}/inbox/{thread_id[2:]}/?section=messages"
+            fields["can_reply"] = bits % 5 != 0
+            fields["is_owner"] = bits % 3 == 0
+            fields["is_subscribed"] = bits % 13 != 0
+            fields["scoped_thread_key"] = thread_id
+            if bits % 7:
+                fields["senders"] = {"data": [sender, page]}
+            if bits % 17 == 0:
+                fields["former_participants"] = {"data": [self._person(serial + 1).as_sender(platform)]}
+            if bits % 23 == 0:
+                fields["name"] = f"Grupo de {person.name}"
+            if bits % 29 == 0:
+                fields["wallpaper"] = "https://lookaside.fbsbx.com/wallpaper/?id=" + str(bits % 10**9)
+        else:
+            fields["name"] = person.username
+        if bits % 6 == 0:
+            fields["unread_count"] = 1 + bits % 4
+        return Thread(
+            thread_id,
+            platform,
+            folder,
+            serial,
+            updated,
+            tick,
+            person,
+            _DrawnMessages(self, person, shape),
+            fields,
+            count,
+        )
+
+    def _draw_message(
+        self,
+        shape: _Shape,
+        person: Person,
+        seq: int,
+        created: int,
+        *,
+        from_page: bool | None = None,
+        text: str | None = None,
+    ) -> Message:
+        platform, serial = shape.platform, shape.serial
+        bits = words.draw(self._seed, "message", serial, seq)
+        sender, other = person.as_sender(platform), self.as_person().as_sender(platform)
+        if bits % 3 == 0 if from_page is None else from_page:
+            sender, other = other, sender
+        body: dict[str, Any] = {"from": sender, "to": {"data": [other]}}
+        kind = (bits >> 8) % 100
+        if text is not None or kind >= 6:
+            body["message"] = words.text_for(bits >> 24, f"{bits >> 88:x}") if text is None else text
+        if kind < 12:
+            body["attachments"] = {"data": [words.attachment(bits >> 12, n) for n in range(1 + bits % 3)]}
+        elif kind < 15:
+            body["sticker"] = "https://scontent.xx.fbcdn.net/v/t39.1997-6/" + str(bits % 10**9)
+        elif kind < 20:
+            body["shares"] = {
+                "data": [
+                    {
+                        "id": str(bits % 10**15),
+                        "link": f"https://example.com/producto/{bits % 999}?a=1&b=ñ",
+                        "name": "Zapatillas “Ñandú”",
+                        "description": "Edición limitada\u2028solo hoy",
+                    }
+                ]
+            }
+        elif kind < 22:
+            body["story"] = {
+                "mention": {"link": f"https://lookaside.fbsbx.com/story/{bits % 10**9}", "id": str(bits % 10**12)}
+            }
+        elif kind < 23:
+            body["is_unsupported"] = True
+        if 30 <= kind < 38:
+            body["reactions"] = {"data": [{"reaction": "love", "emoji": "❤️", "users": [other]}]}
+        if 36 <= kind < 44 and seq > 0:
+            body["reply_to"] = {"mid": self.message_id(serial, seq - 1, platform), "is_self_reply": bits % 2 == 0}
+        if platform == MESSENGER and kind % 4:
+            names = ["inbox", "sent" if sender["id"] == self.id else "read", "source:web"]
+            body["tags"] = {"data": [{"name": name} for name in names]}
+        if self._crowded_every and (bits >> 40) % self._crowded_every == 0:
+            body["attachments"] = {"data": [words.attachment(bits >> 12, n) for n in range(30)]}
+            body["reactions"] = {
+                "data": [{"reaction": "other", "emoji": "🎉", "users": [{"id": str(10**15 + n)}]} for n in range(60)]
+            }
+        return Message(self.message_id(serial, seq, platform), created, seq, body)
+
+
+def _own(thread: Thread) -> list[Message]:
+    if not isinstance(thread.messages, list):
+        thread.messages = list(thread.messages)
+    return thread.messages
+
+
+def _remove(keys: list[int], key: int) -> None:
+    place = bisect_left(keys, key)
+    if place == len(keys) or keys[place] != key:
+        raise KeyError(key)
+    del keys[place]
+
+
+def _unbase64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return None
+
+
+def _folder_counts(conversations: int, folders: Mapping[str, int] | None) -> dict[str, int]:
+    """Return how many threads each folder gets: as asked, or 70, 10, 15 and 5 of a hundred."""
+    if folders is not None:
+        unknown = sorted(set(folders) - set(FOLDERS))
+        if unknown:
+            raise ValueError(f"there is no folder {unknown[0]!r}: {', '.join(FOLDERS)}")
+        if min(folders.values(), default=0) < 0:
+            raise ValueError("a folder cannot hold fewer than 0 conversations")
+        return {folder: folders.get(folder, 0) for folder in FOLDERS}
+    if conversations < 0:
+        raise ValueError("conversations must be 0 or more")
+    counts = {folder: conversations * share // 100 for folder, share in zip(FOLDERS, _SHARES, strict=True)}
+    counts["inbox"] += conversations - sum(counts.values())
+    return counts

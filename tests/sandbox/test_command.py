@@ -1,0 +1,93 @@
+"""The sandbox as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+COMMAND = [sys.executable, "-m", "airflow_provider_pageconv.sandbox"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_start_and_stop(tmp_path: Path, signal_number: int) -> None:
+    """It says where it is and with which token, writes the data file, serves, and ends cleanly."""
+    data_file = tmp_path / "data.json"
+    arguments = ["--port", "0", "--conversations", "20", "--instagram", "3", "--data-file", str(data_file),
+                 "--fault", "code=613,on=conversations,at=2", "--now", "2026-11-21T10:00:00Z"]  # fmt: skip
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            said = re.fullmatch(
+                r"Sandbox of the Graph API at (http://127\.0\.0\.1:\d+) for Page (\d+), token (\S+) "
+                r"\(stop it with Ctrl-C\)\n",
+                line,
+            )
+            assert said is not None, line
+            url, page_id, token = said.groups()
+            headers = {"Authorization": f"Bearer {token}"}
+            address = f"{url}/v26.0/{page_id}/conversations"
+            statuses = [requests.get(address, headers=headers, timeout=10).status_code for _ in range(3)]
+            assert statuses == [200, 400, 200]
+            assert requests.get(f"{url}/_sandbox/data", timeout=10).json() == json.loads(data_file.read_text("utf-8"))
+            asked = requests.get(f"{url}/_sandbox/requests", timeout=10).json()
+            assert (asked["total"], asked["by_code"], asked["by_fault"]) == (3, {"613": 1}, {"error": 1})
+            assert asked["by_edge"] == {"conversations": 3}
+            assert requests.get(f"{url}/_sandbox", timeout=10).json()["pages"] == [page_id]
+            assert requests.get(f"{url}/_sandbox/x", timeout=10).status_code == 404
+            assert requests.delete(f"{url}/_sandbox/requests", timeout=10).json()["total"] == 3
+            assert requests.get(f"{url}/_sandbox/requests", timeout=10).json()["total"] == 0
+            process.send_signal(signal_number)
+            assert process.wait(timeout=30) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+def test_port_taken() -> None:
+    """A port that is taken is said in one sentence."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("--port", str(port))
+    assert result.returncode == 2
+    assert result.stderr == f"Port {port} of 127.0.0.1 cannot be had: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--seed", "x"], "Argument --seed: invalid int value: 'x'\n"),
+        (["--folders", "drafts=3"], "There is no folder 'drafts': inbox, other, page_done, spam\n"),
+        (["--latency", "soon"], "--latency is written 0.2 or 0.1-1.5, not 'soon'\n"),
+        (["--fault", "at=3"], "A fault of kind 'error' needs a code\n"),
+        (["--now", "2026-11-21T10:00:00"], "2026-11-21T10:00:00 has no time zone\n"),
+        (["--require-proof"], "Require_proof needs an app_secret\n"),
+    ],
+)
+def test_bad_options(arguments: list[str], sentence: str) -> None:
+    """A bad option is said in one sentence."""
+    result = run("--port", "0", *arguments)
+    assert (result.returncode, result.stderr) == (2, sentence)
+
+
+def test_help() -> None:
+    """The help shows groups, defaults and examples."""
+    text = run("--help").stdout
+    for part in ("the Page:", "the API:", "limits:", "trouble and life:", "(default: 200)", "examples:", "--fault"):
+        assert part in text

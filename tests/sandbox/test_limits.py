@@ -1,0 +1,104 @@
+"""Calls that fit into a window, refusals, and what the usage headers say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_pageconv.sandbox import Limits
+from tests.sandbox.conftest import Client
+
+Start = Callable[..., Client]
+
+
+class HandClock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def business(client: Client, response: requests.Response) -> dict[str, Any]:
+    """Return the usage that is reported for the Page."""
+    usage: dict[str, Any] = json.loads(response.headers["x-business-use-case-usage"])[client.box.page.id][0]
+    return usage
+
+
+def test_window_slides(sandbox: Start) -> None:
+    """So many calls are let through, then none until the first of them is a window old; the header counts up."""
+    clock = HandClock()
+    client = sandbox(limits=Limits(calls=4, window=60, clock=clock, prolongs=False))
+    shares = []
+    for _ in range(4):
+        response = client.conversations()
+        assert response.status_code == 200
+        shares.append(business(client, response)["call_count"])
+        clock.now += 10
+    assert shares == [25, 50, 75, 100]
+    refused = client.conversations()
+    assert (refused.status_code, client.error(refused)["code"]) == (400, 613)
+    assert business(client, refused)["estimated_time_to_regain_access"] == 1
+    clock.now += 20
+    assert client.conversations().status_code == 200
+    assert client.conversations().status_code == 400
+    assert client.box.limits.refused == 2
+
+
+@pytest.mark.parametrize("prolongs", [True, False])
+def test_calls_while_refused(sandbox: Start, prolongs: bool) -> None:
+    """Calls made while refused keep the window full, if so ordered."""
+    clock = HandClock()
+    client = sandbox(limits=Limits(calls=2, window=600, clock=clock, prolongs=prolongs))
+    for _ in range(2):
+        client.conversations()
+    clock.now += 500
+    refused = client.conversations()
+    assert refused.status_code == 400
+    assert business(client, refused)["estimated_time_to_regain_access"] == 2
+    clock.now += 101
+    client.conversations()
+    assert client.conversations().status_code == (400 if prolongs else 200)
+
+
+@pytest.mark.parametrize("code, status", [(613, 400), (80006, 400), (80002, 429), (4, 403), (17, 400), (32, 200)])
+def test_refusals(sandbox: Start, code: int, status: int) -> None:
+    """Any code with any status, with or without the minutes, with or without headers."""
+    client = sandbox(limits=Limits(calls=0, window=3600, code=code, status=status, regain=False))
+    refused = client.conversations()
+    assert (refused.status_code, client.error(refused)["code"]) == (status, code)
+    assert business(client, refused)["estimated_time_to_regain_access"] == 0
+    client.box.limits.refusal_headers = False
+    assert "x-app-usage" not in client.conversations().headers
+
+
+def test_each_id_counts(sandbox: Start) -> None:
+    """`?ids=` counts every id, and a call that does not fit is refused whole."""
+    client = sandbox(limits=Limits(calls=3, window=60))
+    threads = [row["id"] for row in client.conversations().json()["data"]]
+    assert client.get("/", ids=",".join(threads[:3])).status_code == 400
+
+
+def test_percent_can_be_set(sandbox: Start) -> None:
+    """The headers can say anything, whatever was used."""
+    client = sandbox()
+    client.box.limits.percent = 96
+    assert business(client, client.conversations())["call_count"] == 96
+
+
+def test_limits_over_http(sandbox: Start) -> None:
+    """Limits are changed, read and lifted at /_sandbox/limits."""
+    client = sandbox()
+    assert client.control("POST", "limits", {"calls": 1, "window": 1000, "code": 80006}).status_code == 200
+    assert [client.conversations().status_code for _ in range(2)] == [200, 400]
+    said = client.control("GET", "limits").json()
+    assert (said["calls"], said["refused"], said["code"]) == (1, 1, 80006)
+    client.control("DELETE", "limits")
+    assert client.conversations().status_code == 200
+    assert client.control("POST", "limits", {"colour": 1}).status_code == 400
