@@ -1,0 +1,58 @@
+"""Where everything lies in a destination."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name can stand in a path as it is."""
+    return bool(_SAFE.match(name))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One folder's window: the unit that is published, replaced and resumed by itself.
+
+    :param window: the window's name.
+    """
+
+    platform: str
+    page_id: str
+    folder: str
+    window: str
+
+    @property
+    def partition(self) -> str:
+        """The Hive partitions of the folder; every part of it is a name from a list or checked by :func:`is_safe`."""
+        return f"platform={self.platform}/page_id={self.page_id}/folder={self.folder}"
+
+    @property
+    def manifests(self) -> str:
+        """Where the manifests of all windows of the folder lie."""
+        return f"_manifests/{self.partition}"
+
+    @property
+    def manifest(self) -> str:
+        return self.manifest_of(self.window)
+
+    def manifest_of(self, window: str) -> str:
+        return f"{self.manifests}/window={window}.json"
+
+    def stream(self, stream: str, window: str | None = None) -> str:
+        """Where the files of one table lie."""
+        return f"{stream}/{self.partition}/window={window or self.window}"
+
+    @property
+    def staging(self) -> str:
+        """Where all runs keep what is under way in this folder."""
+        return f"_staging/{self.partition}"
+
+    @staticmethod
+    def window_of(manifest: str) -> str | None:
+        """The window that a manifest's key names; ``None`` for another file."""
+        name = manifest.rpartition("/")[2]
+        return name[len("window=") : -len(".json")] if name.startswith("window=") and name.endswith(".json") else None

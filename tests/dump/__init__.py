@@ -1,0 +1,1 @@
+"""What a dump writes, and what it does when it is interrupted."""

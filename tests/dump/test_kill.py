@@ -1,0 +1,111 @@
+"""kill -9 of a real process, at each of its calls in turn: the next try ends with the same records."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_pageconv.sandbox import Life, Sandbox
+from tests.dump import victim
+from tests.dump.exporting import (
+    FOLDERS,
+    IN_FLIGHT,
+    all_folders,
+    assert_holds,
+    assert_tidy,
+    least_calls,
+    local,
+    owed,
+    run_key,
+    store_of,
+)
+from tests.servers.destinations import Destination
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """A server that has everything imported, and forks a victim for each order."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.dump.victim"])
+    return context
+
+
+def _kill_at(
+    context: ForkServerContext, box: Sandbox, files: Destination, call: int, s3: dict[str, Any] | None = None
+) -> None:
+    options = {"platform": "messenger", "page_id": box.page.id, "run_key": run_key(), "page_size": 10}
+    process = context.Process(target=victim.export, args=(box.url, box.token, FOLDERS, files.root, s3, options))
+    life = box.life.add(Life("call", at=call, do=lambda _: process.kill()))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9, "it came to its end before it was killed"
+    life.times = 0
+
+
+def test_killed_at_each_call_in_turn_it_loses_and_doubles_nothing(processes: ForkServerContext, tmp_path: Path) -> None:
+    """Four folders side by side; what a kill costs is the calls that were under way, a few for each folder."""
+    folders = {"inbox": 23, "other": 11, "page_done": 4}
+    with Sandbox(conversations=0, folders=folders, messages=45, long_every=12) as box:
+        data = box.data()
+        least = sum(least_calls(data, folder, 10) for folder in FOLDERS)
+        for number in range(1, least + 1):
+            files = local(tmp_path / str(number))
+            box.forget()
+            box.life.clear()
+            _kill_at(processes, box, files, number)
+            all_folders(box, store_of(files), page_size=10).run()
+            assert_holds(files, owed(data))
+            assert_tidy(files)
+            assert len(box.requests) <= least + len(FOLDERS) * IN_FLIGHT
+            folder_calls = dict.fromkeys(FOLDERS, 0)
+            for call in box.requests:
+                if call.edge == "conversations":
+                    folder_calls[call.params["folder"]] += 1
+            # A list is walked by one call at a time: no more than that one is made twice.
+            for folder in FOLDERS:
+                pages = least_calls({"threads": [
+                    {**thread, "messages": []} for thread in data["threads"]
+                ]}, folder, 10)  # fmt: skip
+                assert pages <= folder_calls[folder] <= pages + 1
+        assert least > 10
+
+
+def test_killed_again_and_again_it_comes_to_its_end(processes: ForkServerContext, tmp_path: Path) -> None:
+    """Every try is killed at its sixth call; each gets a little further."""
+    files = local(tmp_path)
+    with Sandbox(conversations=0, folders={"inbox": 300}, messages=2) as box:
+        data = box.data()
+        for _ in range(4):
+            box.life.clear()
+            _kill_at(processes, box, files, 6)
+        box.life.clear()
+        all_folders(box, store_of(files), page_size=10).run()
+        assert len(box.requests) <= sum(least_calls(data, folder, 10) for folder in FOLDERS) + 4 * len(FOLDERS)
+    assert_holds(files, owed(data))
+    assert_tidy(files)
+
+
+def test_killed_on_s3_it_loses_and_doubles_nothing(
+    processes: ForkServerContext, request: pytest.FixtureRequest
+) -> None:
+    """The same on a real S3 server, at some of the calls."""
+    server = request.getfixturevalue("seaweedfs")
+    s3 = {
+        "key": server.access_key,
+        "secret": server.secret_key,
+        "endpoint_url": server.endpoint,
+        "client_kwargs": {"region_name": "us-east-1"},
+    }
+    with Sandbox(conversations=0, folders={"inbox": 23, "other": 11}, messages=45, long_every=12) as box:
+        data = box.data()
+        for number in (2, 5, 9):
+            files = Destination(url="", fs=server.filesystem(), root=f"{server.bucket}/killed-{number}")
+            box.life.clear()
+            _kill_at(processes, box, files, number, s3)
+            all_folders(box, store_of(files), page_size=10).run()
+            assert_holds(files, owed(data))
+            assert_tidy(files)

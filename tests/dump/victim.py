@@ -1,0 +1,32 @@
+"""An export in a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import fsspec
+
+from airflow_provider_pageconv.dump import walk
+from airflow_provider_pageconv.dump.folders import FoldersExport
+from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump.store import open_store
+from airflow_provider_pageconv.dump.walk import Spec
+from airflow_provider_pageconv.dump.window import Window
+from airflow_provider_pageconv.graph.client import GraphClient
+from airflow_provider_pageconv.graph.protocol import Credentials
+
+
+def export(
+    url: str, token: str, folders: tuple[str, ...], root: str, s3: dict[str, Any] | None, options: dict[str, Any]
+) -> None:
+    """Export some folders, with a checkpoint after every step.
+
+    :param s3: options of the S3 file system; ``None`` for a local folder.
+    """
+    walk.CHECKPOINT_SECONDS = -1.0
+    fs = fsspec.filesystem("s3", skip_instance_cache=True, **s3) if s3 else fsspec.filesystem("file")
+    client = GraphClient(url, Credentials(token), version="v26.0", calls_per_second=0)
+    spec = Spec(window=Window(), **options)
+    FoldersExport(spec, folders, client, open_store(fs, root), Policy(fail=True)).run()
+    assert threading.active_count() >= 1

@@ -1,0 +1,1 @@
+"""The real servers that the tests run against, and what it takes to run an example DAG."""

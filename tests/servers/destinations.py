@@ -1,0 +1,77 @@
+"""The places that tests export to, each seen from both sides: as a user names it, and as it lies in storage."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from typing import Any
+
+S3_CONNECTION = "pageconv_test_s3"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The root of a data set.
+
+    `url` is what a DAG's author writes; `fs` and `root` reach the same place without Airflow, so that a test
+    does not look at the result through what it tests.
+    """
+
+    url: str
+    fs: Any
+    root: str
+
+    def names(self, below: str = "") -> list[str]:
+        """Return the names of all files below a folder of the root, relative to the root, sorted.
+
+        What an S3 server lists for a folder that has just become empty is not a file.
+        """
+        top = f"{self.root}/{below}".rstrip("/")
+        try:
+            found = self.fs.find(top)
+        except FileNotFoundError:
+            return []
+        names = (str(name).removeprefix(self.root).lstrip("/") for name in found)
+        return sorted(name for name in names if name and not name.endswith("/"))
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        content: bytes = self.fs.cat_file(f"{self.root}/{name}")
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file there, with the folders it needs."""
+        path = f"{self.root}/{name}"
+        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        self.fs.pipe_file(path, content)
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        self.fs.rm_file(f"{self.root}/{name}")
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Return everything that is there, to compare with what is there later."""
+        return {name: self.read(name) for name in self.names()}
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Return the published manifests by their names."""
+        return {name: json.loads(self.read(name)) for name in self.names("_manifests") if name.endswith(".json")}
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        """Return the records of a stream ("conversations", "messages"), from the files that the manifests name."""
+        return [
+            record
+            for manifest in self.manifests().values()
+            for entry in manifest["files"]
+            if entry["stream"] == stream
+            for record in self.lines(entry["path"])
+        ]
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the records of one part file."""
+        content = self.read(name)
+        if name.endswith(".gz"):
+            content = gzip.decompress(content)
+        # Only LF ends a record: `splitlines()` would also cut at U+2028.
+        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
