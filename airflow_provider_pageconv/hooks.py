@@ -1,0 +1,276 @@
+"""From an Airflow connection to a client of the Graph API."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.graph.edges import FOLDERS
+from airflow_provider_pageconv.graph.protocol import DEFAULT_BASE_URL, DEFAULT_VERSION, Credentials, is_version
+
+if TYPE_CHECKING:
+    from airflow_provider_pageconv.graph.client import GraphClient
+    from airflow_provider_pageconv.graph.edges import Query
+    from airflow_provider_pageconv.graph.usage import Usage
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a connection says.
+
+    :param calls_per_second: the pace; 0 for none.
+    :param timeout: seconds to wait for a server that says nothing.
+    """
+
+    base_url: str
+    credentials: Credentials = field(repr=False)
+    page_id: str | None
+    api_version: str
+    calls_per_second: float
+    timeout: float
+
+
+def read_settings(connection: Any) -> Settings:
+    """Read an Airflow connection of type ``pageconv``.
+
+    :raises ValueError: a field of it cannot be used; the sentence names it.
+    """
+    name = f"connection {connection.conn_id!r}"
+    extra = connection.extra_dejson  # {} where the text is no JSON at all
+    if not isinstance(extra, dict) or (not extra and "".join((connection.extra or "").split()) not in ("", "{}")):
+        raise ValueError(f"The extra of the {name} cannot be read: it takes a JSON object.")
+    token = (connection.password or "").strip()
+    if not token:
+        raise ValueError(f"The {name} has no password: it takes the access token of the Page.")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(f"The password of the {name} is no access token: it has spaces or characters beyond ASCII.")
+    secret = str(extra.get("app_secret") or "").strip() or None
+    version = str(extra.get("api_version") or "").strip() or DEFAULT_VERSION
+    if not is_version(version):
+        raise ValueError(f"api_version of the {name} is {version!r}: it takes a version such as {DEFAULT_VERSION!r}.")
+    return Settings(
+        base_url=_base_url(name, connection),
+        credentials=Credentials(token, secret),
+        page_id=str(extra.get("page_id") or "").strip() or None,
+        api_version=version,
+        calls_per_second=_number(name, extra, "calls_per_second", 2.0, least=0.0, most=1000.0),
+        timeout=_number(name, extra, "timeout", 60.0, least=0.1, most=3600.0),
+    )
+
+
+def _base_url(name: str, connection: Any) -> str:
+    """Put host, port and schema together, however the connection was written down (fields, JSON or URI)."""
+    host = (connection.host or "").strip()
+    if not host:
+        return DEFAULT_BASE_URL
+    allowed = "it takes an address such as 'https://graph.facebook.com', plain http only on this machine itself"
+    netloc = (host.partition("://")[2] or host).partition("/")[0]
+    if netloc.count(":") > 1 and "[" not in netloc:
+        host = host.replace(netloc, f"[{netloc}]", 1)  # Airflow takes the brackets off when it reads a URI
+    if "://" not in host:
+        schema = (connection.schema or "").strip().lower()
+        host = f"{schema if schema in ('http', 'https') else 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or connection.port
+        hostname = parts.hostname
+    except ValueError:
+        hostname = port = None
+    if not hostname or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"The host of the {name} cannot be used: {allowed}.")
+    if parts.scheme == "http" and hostname not in _LOOPBACK:
+        raise ValueError(f"The host of the {name} is {hostname!r} over plain http: {allowed}.")
+    netloc = f"[{hostname}]" if ":" in hostname else hostname
+    return f"{parts.scheme}://{netloc}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _number(name: str, extra: dict[str, Any], key: str, default: float, *, least: float, most: float) -> float:
+    """Read a number that may come as text, as it does from secrets backends."""
+    value = extra.get(key)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not least <= number <= most or 0 < number < 0.001:
+        raise ValueError(f"{key} of the {name} is {value!r}: it takes a number from {least:g} to {most:g}.")
+    return number
+
+
+class PageConversationsHook(BaseHook):
+    """Reads the conversations of a Facebook Page, and of the Instagram account that belongs to it.
+
+    :param pageconv_conn_id: a connection of type ``pageconv``, with the Page's access token as its password.
+    """
+
+    conn_name_attr = "pageconv_conn_id"
+    default_conn_name = "pageconv_default"
+    conn_type = "pageconv"
+    hook_name = "Facebook Page conversations"
+
+    def __init__(self, pageconv_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.pageconv_conn_id = pageconv_conn_id
+        self.stop = threading.Event()
+        self._settings: Settings | None = None
+        self._client: GraphClient | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What the connection says, read once.
+
+        :raises ValueError: a field of it cannot be used.
+        """
+        if self._settings is None:
+            self._settings = read_settings(self.get_connection(self.pageconv_conn_id))
+            _mask(self._settings.credentials)
+        return self._settings
+
+    def get_conn(self) -> GraphClient:
+        """The client: signed, paced, with patience for passing trouble; safe to share between threads.
+
+        :raises ValueError: a field of the connection cannot be used.
+        """
+        if self._client is None:
+            from airflow.sdk.configuration import conf
+
+            from airflow_provider_pageconv.graph.client import GraphClient
+            from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT
+
+            settings = self.settings
+            self._client = GraphClient(
+                settings.base_url,
+                settings.credentials,
+                version=settings.api_version,
+                calls_per_second=settings.calls_per_second,
+                timeout=settings.timeout,
+                stop=self.stop,
+                slow_percent=conf.getfloat("pageconv", "usage_slow_percent", fallback=SLOW_PERCENT),
+                stop_percent=conf.getfloat("pageconv", "usage_stop_percent", fallback=STOP_PERCENT),
+            )
+        return self._client
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the usage headers of the last answer that had any said."""
+        return self._client.usage if self._client else None
+
+    def page_id(self, page_id: str | None = None) -> str:
+        """The Page that a task names, else the connection's.
+
+        :raises ValueError: neither names one.
+        """
+        found = parameters.identifier("page_id", page_id) or self.settings.page_id
+        if not found:
+            raise ValueError(
+                f"No page_id: neither the task nor the extra of the connection {self.pageconv_conn_id!r} names a Page."
+            )
+        return found
+
+    def conversations(
+        self,
+        page_id: str | None = None,
+        *,
+        folder: str = "inbox",
+        platform: str = "messenger",
+        user_id: str | None = None,
+        fields: str | Sequence[str] | None = None,
+        page_size: int = 100,
+    ) -> Iterator[dict[str, Any]]:
+        """Every conversation of a folder, newest first as the API gives them, over all pages.
+
+        https://developers.facebook.com/docs/graph-api/reference/page/conversations
+
+        :param page_id: the Page; the connection's if left out.
+        :param folder: ``inbox``, ``other``, ``page_done`` or ``spam``; left alone on Instagram, which has one list.
+        :param platform: ``messenger`` or ``instagram``, in any case.
+        :param user_id: only the conversations of this person, by their Page-scoped (Instagram-scoped) id.
+        :param fields: what to ask for; the documented fields if left out. ``id`` and ``updated_time`` always are.
+        :param page_size: the most conversations to ask for at once.
+        :return: nodes as the API gives them, without ``paging``, whose links carry the token.
+        :raises ValueError: a parameter or the connection cannot be used.
+        :raises GraphError: the API refuses.
+        """
+        from airflow_provider_pageconv.graph.edges import ConversationsQuery, conversation_fields, parse_fields
+
+        name = str(platform).lower()
+        if name not in FOLDERS:
+            raise ValueError(f"platform is {platform!r}: it takes 'messenger' or 'instagram'.")
+        if name == "instagram" and folder != "inbox":
+            raise ValueError(f"folder is {folder!r}: Instagram has one list only, leave folder alone.")
+        if name == "messenger" and folder not in FOLDERS[name]:
+            raise ValueError(f"folder is {folder!r}: it takes one of {', '.join(FOLDERS[name])}.")
+        query = ConversationsQuery(
+            page_id=self.page_id(page_id),
+            platform=name,
+            folder=folder if name == "messenger" else "all",
+            user_id=parameters.identifier("user_id", user_id),
+            fields=conversation_fields(name, parse_fields("fields", fields)),
+        )
+        return self._nodes(query, page_size)
+
+    def messages(
+        self, conversation_id: str, *, fields: str | Sequence[str] | None = None, page_size: int = 100
+    ) -> Iterator[dict[str, Any]]:
+        """Every message of a conversation, newest first as the API gives them, over all pages.
+
+        :param conversation_id: id of the conversation.
+        :param fields: what to ask for; the documented fields if left out. ``id`` and ``created_time`` always are.
+        :param page_size: the most messages to ask for at once.
+        :return: nodes as the API gives them, without ``paging``; of those beyond the newest 20 perhaps the bare id.
+        :raises ValueError: a parameter or the connection cannot be used.
+        :raises GraphError: the API refuses.
+        """
+        from airflow_provider_pageconv.graph.edges import MessagesQuery, message_fields, parse_fields
+
+        if not isinstance(conversation_id, str) or not conversation_id:
+            raise ValueError(f"conversation_id is {conversation_id!r}: it takes the id of a conversation.")
+        return self._nodes(MessagesQuery(conversation_id, message_fields(parse_fields("fields", fields))), page_size)
+
+    def _nodes(self, query: Query, page_size: int) -> Iterator[dict[str, Any]]:
+        from collections import Counter
+
+        from airflow_provider_pageconv.graph.edges import Pager, all_nodes, without_paging
+
+        parameters.count("page_size", page_size)
+        get = self.get_conn().get
+        return (without_paging(node, Counter()) for node in all_nodes(Pager(query, page_size), get))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection with one call.
+
+        :return: whether it is good, and a sentence that says so or what to do.
+        """
+        from airflow_provider_pageconv.graph.errors import GraphError
+        from airflow_provider_pageconv.graph.protocol import Request
+
+        try:
+            node = self.get_conn().get(Request("me", {"fields": "id"})).data
+            page_id = self.settings.page_id
+        except (GraphError, ValueError) as error:
+            return False, str(error)
+        if page_id and node.get("id") != page_id:
+            return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in."
+        return True, f"The access token is good{f' for the Page {page_id}' if page_id else ''}."
+
+
+def _mask(credentials: Credentials) -> None:
+    """Keep the secrets out of the logs in every form in which they may get there: Airflow masks exact texts only."""
+    from urllib.parse import quote, quote_plus
+
+    from airflow.sdk.log import mask_secret
+
+    for secret in (credentials.token, credentials.app_secret, credentials.proof):
+        if secret:
+            for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+                mask_secret(form)

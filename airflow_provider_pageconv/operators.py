@@ -1,0 +1,304 @@
+"""Exports a Page's conversations to object storage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.graph.edges import FOLDERS
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_pageconv.dump.folders import FoldersExport, Outcome
+    from airflow_provider_pageconv.dump.walk import Spec
+
+log = logging.getLogger(__name__)
+
+_IN_PLACE_SECONDS = 60.0
+
+
+class PageConversationsToObjectStorageOperator(BaseOperator):
+    """Exports the conversations of a Facebook Page and their messages to object storage, folder by folder.
+
+    A window ``[since, until)`` is published for each folder by itself, its manifest last. A try that was stopped goes on
+    where it was. Windows that follow one another hold each message once.
+
+    :param destination: root of the data set, shared by Pages and days: ``s3://conn_id@bucket/prefix``, ``gs://…``,
+        ``abfs://…``, ``file:///…``; a text, or an ``ObjectStoragePath``.
+    :param page_id: the Page; the connection's if left out.
+    :param folders: some of ``inbox``, ``other``, ``page_done``, ``spam``; all of them if left out. Instagram has one list.
+    :param platform: ``messenger`` or ``instagram``, in any case.
+    :param user_id: only the conversations of this person, by their Page-scoped (Instagram-scoped) id.
+    :param since: first moment of the window, a datetime or ISO 8601 text with a time zone; ``None``: from the beginning.
+    :param until: first moment after the window; ``None`` with ``since``: the run's ``run_after`` less ``settle``; ``None``
+        without it: everything up to the moment when the walk begins.
+    :param settle: how long after ``until`` the walk begins at the earliest, so that late arrivals are in.
+    :param messages: whether to export messages; without them only the records of conversations.
+    :param conversation_fields: Graph API fields of conversations; the documented ones if left out.
+    :param message_fields: Graph API fields of messages; the documented ones if left out.
+    :param page_size: the most nodes to ask for at once.
+    :param file_format: ``jsonl``.
+    :param compression: ``gzip`` (also if left out) or ``none``.
+    :param max_part_records: the most records in one file.
+    :param overwrite: replace a published export of the window even if that one holds more.
+    :param on_rate_limit: what to do when a limit is reached. ``reschedule`` frees the worker until Meta lets calls through
+        again, ``defer`` does so through the triggerer (then a pool and ``max_active_tis_per_dag`` go on counting the task),
+        ``wait`` sleeps in the worker, ``fail`` fails the try. Waits of a minute or less are slept in the worker.
+    :param rate_limit_timeout: how long to wait without a single new page, over all tries of the run.
+    :param release_slot_after: after how long an export lets go of its worker and comes back some seconds later, ``None``: never.
+    :param pageconv_conn_id: a connection of type ``pageconv``.
+    :return: a summary (XCom, and extra of every outlet asset's event): ``page_id``, ``platform``, ``since``, ``until``,
+        ``manifests`` (paths relative to the destination), counts, and the same by folder.
+    :raises ValueError: a parameter without a template cannot be used.
+    :raises AirflowFailException: what no further try can change: a parameter, the token, a permission, what lies in the
+        destination; a limit that outlasts ``rate_limit_timeout``.
+    """
+
+    template_fields: Sequence[str] = (
+        "destination",
+        "page_id",
+        "folders",
+        "platform",
+        "user_id",
+        "since",
+        "until",
+        "conversation_fields",
+        "message_fields",
+        "pageconv_conn_id",
+    )
+    ui_color = "#d7e8fb"
+
+    def __init__(
+        self,
+        destination: str | ObjectStoragePath,
+        page_id: str | None = None,
+        folders: Sequence[str] | None = None,
+        platform: str = "messenger",
+        user_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        settle: timedelta = timedelta(minutes=5),
+        messages: bool = True,
+        conversation_fields: str | Sequence[str] | None = None,
+        message_fields: str | Sequence[str] | None = None,
+        page_size: int = 100,
+        file_format: str = "jsonl",
+        compression: str | None = None,
+        max_part_records: int = 50_000,
+        overwrite: bool = False,
+        on_rate_limit: str = "reschedule",
+        rate_limit_timeout: timedelta = timedelta(hours=24),
+        release_slot_after: timedelta | None = timedelta(hours=1),
+        pageconv_conn_id: str = "pageconv_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.page_id = page_id
+        self.folders = folders
+        self.platform = platform
+        self.user_id = user_id
+        self.since = since
+        self.until = until
+        self.settle = settle
+        self.messages = messages
+        self.conversation_fields = conversation_fields
+        self.message_fields = message_fields
+        self.page_size = page_size
+        self.file_format = file_format
+        self.compression = compression
+        self.max_part_records = max_part_records
+        self.overwrite = overwrite
+        self.on_rate_limit = on_rate_limit
+        self.rate_limit_timeout = rate_limit_timeout
+        self.release_slot_after = release_slot_after
+        self.pageconv_conn_id = pageconv_conn_id
+        self._export: FoldersExport | None = None
+        self._killed = False
+        parameters.check(self._parameters())
+
+    def _parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in parameters.CHECKS}
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        return self._run(context)
+
+    def _resume(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - the event is but a moment
+        """Come back from a deferral: all that is needed lies in the checkpoint."""
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+        from airflow_provider_pageconv.dump.destination import DumpRefused
+        from airflow_provider_pageconv.dump.patience import LetGo, WaitedTooLong
+        from airflow_provider_pageconv.graph.errors import (
+            CallsStopped,
+            GraphAuthError,
+            GraphPermissionError,
+            GraphRequestError,
+        )
+
+        try:
+            export, spec, folders = self._prepare(context)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from error
+        self._wait_until_settled(spec)
+        log.info(
+            "Exporting %s of the Page %s on %s, window %s.",
+            ", ".join(folders),
+            spec.page_id,
+            spec.platform,
+            spec.window.name,
+        )
+        try:
+            outcomes = export.run()
+        except LetGo as pause:
+            self._let_go(pause.moment, str(pause))
+        except (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, WaitedTooLong) as error:
+            raise AirflowFailException(str(error)) from error
+        except CallsStopped as error:
+            raise AirflowException(
+                "The export was stopped; what was fetched is safe, and the next try goes on from there."
+            ) from error
+        return self._conclude(context, spec, dict(zip(folders, outcomes, strict=True)))
+
+    def _prepare(self, context: Context) -> tuple[FoldersExport, Spec, Sequence[str]]:
+        """Check everything that can be checked before the first call."""
+        from airflow.sdk import ObjectStoragePath
+
+        from airflow_provider_pageconv.dump.folders import FoldersExport
+        from airflow_provider_pageconv.dump.patience import Policy
+        from airflow_provider_pageconv.dump.store import open_store
+        from airflow_provider_pageconv.hooks import PageConversationsHook
+
+        checked = parameters.check(self._parameters(), rendered=True)
+        hook = PageConversationsHook(checked["pageconv_conn_id"])
+        spec = self._spec(context, checked, hook)
+        path = ObjectStoragePath(self.destination)
+        folders = checked["folders"] or FOLDERS[spec.platform]
+        policy = Policy(
+            fail=self.on_rate_limit == "fail",
+            stay=self.on_rate_limit == "wait",
+            timeout=self.rate_limit_timeout,
+            release_after=self.release_slot_after,
+        )
+        export = FoldersExport(spec, folders, hook.get_conn(), open_store(path.fs, path.path), policy)
+        self._stop = hook.stop
+        self._export = export
+        if self._killed:
+            export.kill()
+        return export, spec, folders
+
+    def _conclude(self, context: Context, spec: Spec, outcomes: dict[str, Outcome]) -> dict[str, Any]:
+        """Tell how it ended: in the log, to the assets, as the task's result."""
+        from airflow.sdk import Asset
+
+        from airflow_provider_pageconv.dump.folders import summary
+
+        result = summary(spec, outcomes)
+        self._tell(result)
+        events = context.get("outlet_events")
+        for outlet in self.outlets:
+            if events is not None and isinstance(outlet, Asset):
+                events[outlet].extra = result
+        return result
+
+    def _spec(self, context: Context, checked: dict[str, Any], hook: Any) -> Spec:
+        from airflow_provider_pageconv.dump.walk import Spec
+        from airflow_provider_pageconv.dump.window import Window
+
+        dag_run, ti = context["dag_run"], context["ti"]
+        since, until = checked["since"], checked["until"]
+        if since is not None and until is None:
+            until = parameters.round_up(dag_run.run_after - checked["settle"])
+            parameters.check_order(since, until)
+        page_id = parameters.identifier("page_id", hook.page_id(checked["page_id"]))
+        assert page_id is not None
+        return Spec(
+            platform=checked["platform"],
+            page_id=page_id,
+            window=Window(since, until),
+            run_key={
+                "dag_id": ti.dag_id,
+                "run_id": ti.run_id,
+                "task_id": ti.task_id,
+                "map_index": ti.map_index,
+                "clear_number": getattr(dag_run, "clear_number", 0) or 0,
+            },
+            **{
+                name: checked[name]
+                for name in (
+                    "user_id",
+                    "messages",
+                    "conversation_fields",
+                    "message_fields",
+                    "page_size",
+                    "file_format",
+                    "compression",
+                    "max_part_records",
+                    "overwrite",
+                )
+            },
+        )
+
+    def _wait_until_settled(self, spec: Spec) -> None:
+        """Let the window's late arrivals come in before the walk begins."""
+        if spec.window.until is None:
+            return
+        moment = spec.window.until + self.settle
+        left = (moment - datetime.now(timezone.utc)).total_seconds()
+        if left <= 0:
+            return
+        reason = f"the window settles until {moment.isoformat(timespec='seconds')}"
+        if self.on_rate_limit != "wait" and left > _IN_PLACE_SECONDS:
+            self._let_go(moment, reason)
+        log.info("Waiting: %s.", reason)
+        # A stop meanwhile is met before the first call.
+        while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._stop.is_set():
+            self._stop.wait(min(left, _IN_PLACE_SECONDS))
+
+    def _let_go(self, moment: datetime, reason: str) -> NoReturn:
+        """Free the worker until a moment; the try goes on then, and no retry is used up."""
+        from airflow.sdk.exceptions import AirflowRescheduleException
+
+        log.info("Letting go of the worker until %s: %s", moment.isoformat(timespec="seconds"), reason)
+        if self.on_rate_limit == "defer":
+            from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
+
+            self.defer(trigger=PageConversationsRateLimitTrigger(moment), method_name="_resume")
+        raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        log.info("::group::Summary")
+        for folder, numbers in result["folders"].items():
+            log.info(
+                "%s: %d conversations, %d messages (%d without details), %d files, %d bytes",
+                folder,
+                numbers["conversations"],
+                numbers["messages"],
+                numbers["messages_unavailable"],
+                numbers["files"],
+                numbers["bytes"],
+            )
+        for warning in result["warnings"]:
+            log.warning("%s", warning)
+        log.info("::endgroup::")
+        log.info(
+            "Exported %d conversations and %d messages with %d calls.",
+            result["conversations"],
+            result["messages"],
+            result["api_calls"],
+        )
+
+    def on_kill(self) -> None:
+        """Make no further call, make safe what was fetched, publish nothing."""
+        self._killed = True
+        if self._export is not None:
+            self._export.kill()

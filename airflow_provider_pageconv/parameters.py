@@ -1,0 +1,232 @@
+"""What the operator's parameters may be; every refusal is one sentence with the parameter, its value and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow_provider_pageconv.dump.layout import is_safe
+from airflow_provider_pageconv.graph.edges import FOLDERS, field_name, parse_fields
+
+COMPRESSIONS = ("gzip", "none")
+FILE_FORMATS = ("jsonl",)
+ON_RATE_LIMIT = ("reschedule", "defer", "wait", "fail")
+
+_ZONED = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d(:?\d\d){0,2}([.,]\d+)?\s?(Z|[+-]\d\d(:?\d\d)?)\Z")
+
+
+def is_template(value: object) -> bool:
+    """Whether a value is known only when the task runs: it holds Jinja, or is the output of another task."""
+    if isinstance(value, str):
+        return any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(is_template(item) for item in value)
+    return hasattr(value, "iter_references")
+
+
+def _refuse(name: str, value: object, allowed: str) -> ValueError:
+    return ValueError(f"{name} is {value!r}: it takes {allowed}.")
+
+
+def destination(name: str, value: Any) -> Any:
+    text = str(value) if value is not None else ""
+    if not text.strip() or not ("://" in text or text.startswith("/")):
+        raise _refuse(
+            name, value, "the root of the data set, such as 's3://aws_default@bucket/pages' or 'file:///data'"
+        )
+    return value
+
+
+def identifier(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not is_safe(text) or text == "None":
+        raise _refuse(name, value, "an id of the Graph API (letters, digits, '.', '_' and '-'), or None")
+    return text
+
+
+def platform(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value.lower() not in FOLDERS:
+        raise _refuse(name, value, "'messenger' or 'instagram'")
+    return value.lower()
+
+
+def folders(name: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    listed = [value] if isinstance(value, str) else value
+    known = [folder for each in FOLDERS.values() for folder in each]
+    good = isinstance(listed, (list, tuple)) and listed and all(folder in known for folder in listed)
+    if not good or len(set(listed)) < len(listed):
+        raise _refuse(name, value, f"each once, some of {', '.join(FOLDERS['messenger'])}; or None for all of them")
+    return tuple(listed)
+
+
+def conversation_fields(name: str, value: Any) -> tuple[str, ...] | None:
+    fields = parse_fields(name, value)
+    if fields and any(field_name(one) == "messages" for one in fields):
+        raise _refuse(name, value, "fields of conversations; messages have their own, message_fields")
+    return fields
+
+
+def message_fields(name: str, value: Any) -> tuple[str, ...] | None:
+    return parse_fields(name, value)
+
+
+def moment(name: str, value: Any) -> datetime | None:
+    """A moment with a time zone, rounded up to whole seconds, in UTC."""
+    if value is None:
+        return None
+    allowed = "a datetime with a time zone, ISO 8601 text with one such as '2026-11-21T00:00:00Z', or None"
+    time = value
+    if isinstance(value, str):
+        if not _ZONED.match(value.strip()):
+            raise _refuse(name, value, allowed)
+        import pendulum
+
+        try:
+            time = pendulum.parse(value.strip())
+        except ValueError:
+            raise _refuse(name, value, allowed) from None
+    if not isinstance(time, datetime) or time.utcoffset() is None:
+        raise _refuse(name, value, allowed)
+    try:
+        return round_up(time)
+    except OverflowError:
+        raise _refuse(name, value, allowed) from None
+
+
+def round_up(time: datetime) -> datetime:
+    """A moment with a zone in UTC, rounded up to whole seconds."""
+    utc = datetime.fromtimestamp(0, timezone.utc) + (time - datetime.fromtimestamp(0, timezone.utc))
+    return utc.replace(microsecond=0) + timedelta(seconds=1 if utc.microsecond else 0)
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _refuse(name, value, "True or False")
+    return value
+
+
+def count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _refuse(name, value, "a whole number, 1 or more")
+    return value
+
+
+def duration(name: str, value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise _refuse(name, value, "a timedelta, 0 or longer")
+    return value
+
+
+def optional_duration(name: str, value: Any) -> timedelta | None:
+    if value is None:
+        return None
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise _refuse(name, value, "a timedelta longer than 0, or None")
+    return value
+
+
+def file_format(name: str, value: Any) -> str:
+    return _one_of(name, value, FILE_FORMATS)
+
+
+def compression(name: str, value: Any) -> str:
+    return "gzip" if value is None else _one_of(name, value, COMPRESSIONS)
+
+
+def on_rate_limit(name: str, value: Any) -> str:
+    return _one_of(name, value, ON_RATE_LIMIT)
+
+
+def connection_id(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _refuse(name, value, "the id of a connection of type pageconv")
+    return value
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise _refuse(name, value, " or ".join(repr(one) for one in allowed))
+    return str(value)
+
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "destination": destination,
+    "page_id": identifier,
+    "folders": folders,
+    "platform": platform,
+    "user_id": identifier,
+    "since": moment,
+    "until": moment,
+    "settle": duration,
+    "messages": flag,
+    "conversation_fields": conversation_fields,
+    "message_fields": message_fields,
+    "page_size": count,
+    "file_format": file_format,
+    "compression": compression,
+    "max_part_records": count,
+    "overwrite": flag,
+    "on_rate_limit": on_rate_limit,
+    "rate_limit_timeout": duration,
+    "release_slot_after": optional_duration,
+    "pageconv_conn_id": connection_id,
+}
+
+
+TEMPLATED = frozenset(
+    {
+        "destination",
+        "page_id",
+        "folders",
+        "platform",
+        "user_id",
+        "since",
+        "until",
+        "conversation_fields",
+        "message_fields",
+        "pageconv_conn_id",
+    }
+)
+"""Those that are rendered; in the others a template is a wrong value like any other."""
+
+
+def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any]:
+    """Check parameters, those that hold a template left aside.
+
+    :param values: by name.
+    :param rendered: whether templates have been rendered, so that what looks like one is a value.
+    :return: the checked ones in the form that the export works with.
+    :raises ValueError: one of them cannot be used, by itself or together with another.
+    """
+    known = {
+        name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
+    }
+    checked = {name: CHECKS[name](name, value) for name, value in known.items()}
+    if "platform" in checked and checked.get("folders"):
+        wrong = [folder for folder in checked["folders"] if folder not in FOLDERS[checked["platform"]]]
+        if wrong:
+            allowed = ", ".join(FOLDERS[checked["platform"]])
+            raise _refuse("folders", values["folders"], f"on {checked['platform']} some of {allowed}, or None")
+    since, until = checked.get("since"), checked.get("until")
+    if since is not None and until is not None:
+        check_order(since, until)
+    return checked
+
+
+def check_order(since: datetime, until: datetime) -> None:
+    """Refuse a window that holds nothing.
+
+    :raises ValueError: ``since`` is not before ``until``.
+    """
+    if since >= until:
+        raise ValueError(
+            f"since is {since.isoformat()} and until is {until.isoformat()}: since has to be before until. "
+            "In Airflow 3 a schedule such as '@daily' has an empty data interval; "
+            "CronDataIntervalTimetable gives the task a whole one."
+        )

@@ -1,0 +1,156 @@
+"""Waits until a Page's calls are let through again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+
+from airflow_provider_pageconv import parameters
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class PageConversationsRateLimitSensor(BaseSensorOperator):
+    """Waits until Meta lets calls for a Page through and its usage is low.
+
+    It is advice: nobody reserves the allowance, and
+    :class:`~airflow_provider_pageconv.operators.PageConversationsToObjectStorageOperator` waits by itself. It is of use
+    before tasks that do not, and to keep a heavy export from taking what others need.
+
+    It makes one cheap call each time. Where Meta names the moment at which calls are let through again, the next look is
+    then, else after ``poke_interval``. Errors that are no limit fail at once.
+
+    :param page_id: the Page; the connection's if left out.
+    :param platform: ``messenger`` or ``instagram``, in any case: each has a limit of its own.
+    :param max_usage_percent: done when usage is below it; when no usage is told, a good answer is enough.
+    :param deferrable: wait in the triggerer.
+    :param pageconv_conn_id: a connection of type ``pageconv``.
+    :return: (XCom) ``usage_percent`` (or ``None``) and ``checked_at`` of the last look.
+    :raises ValueError: a parameter without a template cannot be used.
+    :raises AirflowFailException: the API refuses for another reason than a limit.
+    """
+
+    template_fields: Sequence[str] = ("page_id", "platform", "pageconv_conn_id")
+    ui_color = "#d7e8fb"
+
+    def __init__(
+        self,
+        page_id: str | None = None,
+        platform: str = "messenger",
+        max_usage_percent: float = 80,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        pageconv_conn_id: str = "pageconv_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.page_id = page_id
+        self.platform = platform
+        self.max_usage_percent = max_usage_percent
+        self.deferrable = deferrable
+        self.pageconv_conn_id = pageconv_conn_id
+        # Of the sensor's own waiting: where Meta names a moment, poke() sets another interval for one time.
+        self._asked_interval = self.poke_interval
+        self._asked_backoff = self.exponential_backoff
+        self._checked()
+
+    def _checked(self) -> dict[str, Any]:
+        percent = self.max_usage_percent
+        if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 100:
+            raise ValueError(f"max_usage_percent is {percent!r}: it takes a number above 0, up to 100.")
+        return parameters.check({name: getattr(self, name) for name in ("page_id", "platform", "pageconv_conn_id")})
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        # As if the triggerer had handed the task back: Airflow's soft_fail and never_fail hold there.
+        return self.resume_execution("_look_or_defer", None, context)
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+        """Look once, and set when to look again."""
+        result, named = self._look()
+        # Not beyond the timeout: Airflow looks at that only after a poke.
+        self.poke_interval = self._asked_interval if named is None else min(named.total_seconds(), self.timeout)
+        self.exponential_backoff = self._asked_backoff and named is None
+        return result
+
+    def _look_or_defer(self, context: Context, event: Any = None, looks: int = 1) -> Any:  # noqa: ARG002 - the event is but a moment
+        """Look, and wait in the triggerer if it is not time yet; also where the triggerer hands the task back.
+
+        :param looks: how many there were without a word of Meta's, for Airflow's backoff.
+        """
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+
+        named = None
+        try:
+            result, named = self._look()
+            if result.is_done:
+                return result.xcom_value
+        except AirflowFailException:
+            raise
+        except Exception as error:
+            # As in the other modes: soft_fail is about failing for good and about time-outs, this may be tried again.
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            if not self.silent_fail:
+                raise
+            log.exception("The look failed.")
+        started = context["ti"].start_date
+
+        def elapsed() -> float:
+            return (datetime.now(timezone.utc) - started).total_seconds()
+
+        left = self.timeout - elapsed()
+        if left <= 0:
+            raise AirflowSensorTimeout(f"The limit lasted longer than the sensor's timeout of {self.timeout:g} s.")
+        from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
+
+        wait = named.total_seconds() if named else self._get_next_poke_interval(started, elapsed, looks)
+        moment = datetime.now(timezone.utc) + timedelta(seconds=min(wait, left))
+        return self.defer(
+            trigger=PageConversationsRateLimitTrigger(moment),
+            method_name="_look_or_defer",
+            kwargs={"looks": looks + (named is None)},
+        )
+
+    def _look(self) -> tuple[PokeReturnValue, timedelta | None]:
+        """Make the cheapest call that meets the limit of conversations.
+
+        :return: whether that is enough, and how long Meta says to wait if it says so.
+        """
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from airflow_provider_pageconv.graph.edges import probe
+        from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError, GraphTransientError
+        from airflow_provider_pageconv.hooks import PageConversationsHook
+
+        try:
+            checked = self._checked()
+            hook = PageConversationsHook(checked["pageconv_conn_id"])
+            request = probe(hook.page_id(checked["page_id"]), checked["platform"])
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from error
+        try:
+            usage, named, done = hook.get_conn().get(request).usage, None, True
+        except GraphRateLimitError as error:
+            log.info("%s", error)
+            usage, named, done = error.usage, error.retry_after, False
+        except GraphTransientError:
+            raise
+        except GraphError as error:
+            raise AirflowFailException(str(error)) from error
+        if done and usage is not None and usage.percent >= self.max_usage_percent:
+            log.info("Usage is %.0f %%, %g %% or more.", usage.percent, self.max_usage_percent)
+            named, done = usage.regain, False
+        value = {
+            "usage_percent": usage.percent if usage else None,
+            "checked_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        return PokeReturnValue(is_done=done, xcom_value=value), named

@@ -1,0 +1,1 @@
+"""The operator as a task runs it."""

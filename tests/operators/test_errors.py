@@ -1,0 +1,202 @@
+"""What the task ends with when the API, or the storage, refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_provider_pageconv.graph.errors import (
+    GraphAuthError,
+    GraphPermissionError,
+    GraphRateLimitError,
+    GraphRequestError,
+    GraphTransientError,
+)
+from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
+from tests.dump.exporting import local
+from tests.operators.running import CONNECTION, connection, context, operator, run
+from tests.servers.destinations import Destination
+
+PERMISSIONS = (
+    "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and pages_read_engagement; "
+    "Instagram needs instagram_basic, instagram_manage_messages and pages_manage_metadata."
+)
+LATER = "Stop calling and come back later: calls made meanwhile prolong the block."
+NEW_TOKEN = "Put a new access token of the Page into the connection."
+FINAL = [
+    (200, None, GraphPermissionError, f"a permission is missing: pages_messaging. {PERMISSIONS}", 403),
+    (230, None, GraphPermissionError, f"a permission is missing: pages_messaging. {PERMISSIONS}", 403),
+    (10, None, GraphPermissionError, f"a permission is missing. {PERMISSIONS}", 403),
+    (100, None, GraphRequestError,
+     "a parameter is not valid. Check the page id, the user_id and the fields that the task names.", 400),
+    (104, None, GraphRequestError,
+     ("the signature of the call (appsecret_proof) is wrong or missing. Put the secret of the app that the token belongs "
+      "to into the connection's app_secret."), 400),
+    (2500, None, GraphRequestError,
+     "the query cannot be parsed. Check the page id and the fields that the task names.", 400),
+    (190, None, GraphAuthError, f"the access token is not valid. {NEW_TOKEN}", 401),
+    (190, 460, GraphAuthError, f"the person who gave the token has changed their password. {NEW_TOKEN}", 401),
+    (190, 463, GraphAuthError, f"the access token has expired. {NEW_TOKEN}", 401),
+]  # fmt: skip
+LIMITS = [
+    (613, "calls to the conversations API have exceeded its rate limit (2 calls a second for one Page)", 400),
+    (80006, "there have been too many Messenger API calls to this Page account", 400),
+    (368, "the calls were held to be abusive and are blocked", 400),
+    (4, "the app has used up its calls", 403),
+]
+
+
+@pytest.fixture
+def box(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with Sandbox(conversations=0, folders={"inbox": 12, "other": 3}, messages=2) as box:
+        monkeypatch.setenv(CONNECTION, connection(box))
+        yield box
+
+
+def _whole(error: Any, code: int, subcode: int | None, sentence: str, status: int) -> str:
+    number = f"{code}/{subcode}" if subcode else str(code)
+    return f"Graph API error {number}: {sentence} (HTTP status {status}, fbtrace_id {error.fbtrace_id})"
+
+
+@pytest.mark.parametrize("code, subcode, kind, sentence, status", FINAL, ids=[f"{r[0]}-{r[1]}" for r in FINAL])
+def test_what_no_further_try_can_change_ends_the_task(
+    code: int, subcode: int | None, kind: type[Exception], sentence: str, status: int,
+    box: Sandbox, destination_files: Destination,
+) -> None:  # fmt: skip
+    """No further call, the whole sentence, and an earlier export byte for byte as it was."""
+    run(destination_files.url, "run-1", folders="inbox")
+    before = destination_files.snapshot()
+    box.forget()
+    box.faults.add(Fault(code=code, subcode=subcode))
+    with pytest.raises(AirflowFailException) as caught:
+        run(destination_files.url, "run-2", folders="inbox")
+    cause = caught.value.__cause__
+    assert type(cause) is kind
+    assert str(caught.value) == str(cause) == _whole(cause, code, subcode, sentence, status)
+    assert len(box.requests) == 1
+    published = {name: content for name, content in destination_files.snapshot().items() if "_staging" not in name}
+    assert published == before
+
+
+@pytest.mark.parametrize("code, sentence, status", LIMITS, ids=[str(row[0]) for row in LIMITS])
+def test_a_limit_fails_the_try_where_it_is_asked_to(
+    code: int, sentence: str, status: int, box: Sandbox, tmp_path: Path
+) -> None:
+    """``on_rate_limit="fail"``: a further try may go on, and an earlier export is as it was."""
+    files = local(tmp_path / "export")
+    run(files.url, "run-1", folders="inbox")
+    before = files.snapshot()
+    box.forget()
+    fault = box.faults.add(Fault(code=code, regain=17))
+    with pytest.raises(GraphRateLimitError) as caught:
+        run(files.url, "run-2", folders="inbox")
+    assert str(caught.value) == _whole(caught.value, code, None, f"{sentence}. {LATER}", status)
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after.total_seconds() == 17 * 60
+    assert len(box.requests) == 1
+    assert {name: content for name, content in files.snapshot().items() if "_staging" not in name} == before
+    box.faults.remove(fault)
+    assert run(files.url, "run-2", folders="inbox")["conversations"] == 12
+
+
+def test_passing_trouble_that_does_not_pass_fails_the_try(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After six calls, and a further try of the task goes on."""
+    from airflow_provider_pageconv.graph import client
+
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
+    box.faults.add(Fault(code=2))
+    with pytest.raises(GraphTransientError) as caught:
+        run((tmp_path / "export").as_uri(), folders="inbox")
+    assert str(caught.value) == _whole(caught.value, 2, None, "passing trouble at Meta. Try again later.", 500)
+    assert len(box.requests) == 6
+
+
+def test_one_folder_s_refusal_stops_the_others(box: Sandbox, tmp_path: Path) -> None:
+    """No more calls than were under way, and what they brought is kept for the next try."""
+    files = local(tmp_path / "export")
+    fault = box.faults.add(Fault(code=190, folder="inbox"))
+    with pytest.raises(AirflowFailException, match="the access token is not valid"):
+        run(files.url, page_size=1)
+    assert len(box.requests) <= 8
+    assert not [name for name in files.manifests() if "folder=inbox" in name]
+    box.faults.remove(fault)
+    assert run(files.url, page_size=1)["conversations"] == 15
+
+
+def test_on_kill_ends_the_try_and_publishes_nothing(box: Sandbox, tmp_path: Path) -> None:
+    """The next try goes on, and no call is made twice."""
+    files = local(tmp_path / "export")
+    task = operator(files.url, folders="inbox", page_size=5)
+    box.life.add(Life("call", at=2, do=lambda _: task.on_kill()))
+    with pytest.raises(AirflowException) as caught:
+        task.execute(context())  # type: ignore[arg-type]
+    assert not isinstance(caught.value, AirflowFailException)
+    assert str(caught.value) == "The export was stopped; what was fetched is safe, and the next try goes on from there."
+    assert files.manifests() == {}
+    assert len(box.requests) == 2
+    assert run(files.url, folders="inbox", page_size=5)["conversations"] == 12
+    assert len(box.requests) == 4
+
+
+def test_on_kill_before_the_first_call_lets_none_be_made(box: Sandbox, tmp_path: Path) -> None:
+    """However early it comes."""
+    task = operator((tmp_path / "export").as_uri())
+    task.on_kill()
+    with pytest.raises(AirflowException, match=r"^The export was stopped"):
+        task.execute(context())  # type: ignore[arg-type]
+    assert box.requests == []
+
+
+def test_a_file_in_the_way_of_the_destination_is_an_error_before_the_first_call(box: Sandbox, tmp_path: Path) -> None:
+    """The storage's own sentence, and the file is as it was."""
+    (tmp_path / "export").write_text("mine")
+    with pytest.raises(OSError, match=r"(Not a directory|File exists)") as caught:
+        run((tmp_path / "export").as_uri())
+    assert str(tmp_path / "export") in str(caught.value)
+    assert box.requests == []
+    assert (tmp_path / "export").read_text() == "mine"
+
+
+def test_a_bucket_that_is_not_there_is_an_error_before_the_first_call(
+    box: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage's own sentence."""
+    server = request.getfixturevalue("seaweedfs")
+    monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_NO_BUCKET", server.connection())
+    with pytest.raises(OSError, match="The specified bucket does not exist"):
+        run("s3://pageconv_no_bucket@no-such-bucket/export")
+    assert box.requests == []
+
+
+def test_a_connection_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Airflow's own sentence names it."""
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+        run((tmp_path / "export").as_uri(), pageconv_conn_id="nowhere")
+
+
+@pytest.mark.parametrize("mixed", ["overlap", "user_id"])
+def test_what_would_break_the_data_set_fails_before_the_first_call(mixed: str, box: Sandbox, tmp_path: Path) -> None:
+    """No further try could change it."""
+    files = local(tmp_path / "export")
+    run(files.url, "run-1", folders="inbox")
+    box.forget()
+    options: dict[str, Any] = {"until": "2026-01-01T00:00:00Z"} if mixed == "overlap" else {"user_id": "4711"}
+    with pytest.raises(AirflowFailException) as caught:
+        run(files.url, "run-2", folders="inbox", **options)
+    place = f"platform=messenger/page_id={box.page.id}/folder=inbox"
+    what = {
+        "overlap": f"The window begin--20260101T000000Z of {place} overlaps all, which is published there: ",
+        "user_id": f"This export of user_id 4711 cannot be mixed with the window all of {place}, which holds the whole Page: ",
+    }[mixed]
+    assert str(caught.value) == (
+        f"{what}use another destination, or first delete _manifests/{place}/window=all.json and then "
+        f"conversations/{place}/window=all/ and messages/{place}/window=all/."
+    )
+    assert box.requests == []

@@ -1,0 +1,169 @@
+"""What a task hands on when it has succeeded."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from airflow_provider_pageconv.sandbox import Sandbox
+from tests.dump.exporting import assert_holds, local, owed
+from tests.operators.running import CONNECTION, connection, operator, run
+from tests.servers.destinations import Destination
+
+KEYS = {
+    "page_id", "platform", "since", "until", "manifests", "conversations", "messages", "messages_unavailable", "files",
+    "bytes", "api_calls", "waited_seconds", "folders", "warnings",
+}  # fmt: skip
+NUMBERS = ("conversations", "messages", "messages_unavailable", "files", "bytes", "api_calls", "waited_seconds")
+
+
+@pytest.fixture
+def box(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with Sandbox(conversations=30, messages=30, instagram=3) as box:
+        monkeypatch.setenv(CONNECTION, connection(box))
+        yield box
+
+
+def test_the_summary_says_what_lies_in_the_destination(box: Sandbox, destination_files: Destination) -> None:
+    """Sums, and the same numbers by folder; JSON through and through."""
+    result = run(destination_files.url)
+    assert set(result) == KEYS
+    assert json.loads(json.dumps(result)) == result
+    manifests = destination_files.manifests()
+    assert sorted(result["manifests"]) == sorted(manifests)
+    assert (result["page_id"], result["platform"], result["since"], result["until"]) == (
+        box.page.id,
+        "messenger",
+        None,
+        None,
+    )
+    assert set(result["folders"]) == {"inbox", "other", "page_done", "spam"}
+    for name, manifest in manifests.items():
+        assert name in result["manifests"]
+        numbers = result["folders"][manifest["folder"]]
+        assert set(numbers) == set(NUMBERS)
+        assert numbers["files"] == len(manifest["files"])
+        assert numbers["bytes"] == sum(len(destination_files.read(entry["path"])) for entry in manifest["files"])
+        for key in ("conversations", "messages", "messages_unavailable", "api_calls", "waited_seconds"):
+            assert numbers[key] == manifest[key]
+    for key in NUMBERS:
+        assert result[key] == sum(numbers[key] for numbers in result["folders"].values())
+    assert result["api_calls"] == len(box.requests)
+    assert result["warnings"] == []
+    data = box.data()
+    data["threads"] = [thread for thread in data["threads"] if thread["platform"] == "messenger"]
+    assert_holds(destination_files, owed(data))
+
+
+def test_a_second_try_of_the_run_says_the_same(box: Sandbox, tmp_path: Path) -> None:
+    """All folders are published: no call, no new file, the same summary."""
+    files = local(tmp_path / "export")
+    first = run(files.url)
+    before = files.snapshot()
+    box.forget()
+    assert run(files.url) == first
+    assert box.requests == []
+    assert files.snapshot() == before
+
+
+def test_every_outlet_s_event_carries_the_summary(box: Sandbox, tmp_path: Path) -> None:
+    """A consumer finds the manifests in it."""
+    outlets = [Asset("pages"), Asset(name="other", uri="file:///elsewhere")]
+    events = OutletEventAccessors()
+    result = run((tmp_path / "export").as_uri(), outlets=outlets, more={"outlet_events": events})
+    for outlet in outlets:
+        assert events[outlet].extra == result
+
+
+def test_a_destination_may_be_a_path_object(box: Sandbox, tmp_path: Path) -> None:
+    """As well as a text."""
+    run(ObjectStoragePath((tmp_path / "export").as_uri()), folders="spam")
+    assert len(local(tmp_path / "export").manifests()) == 1
+
+
+def test_platform_is_taken_in_any_case_and_written_in_lower_case(box: Sandbox, tmp_path: Path) -> None:
+    """Instagram has one folder, ``all``."""
+    files = local(tmp_path / "export")
+    result = run(files.url, platform="INSTAGRAM")
+    assert result["platform"] == "instagram"
+    assert list(result["folders"]) == ["all"]
+    assert all("platform=instagram" in name for name in files.names())
+    assert result["conversations"] == 3
+
+
+@pytest.mark.parametrize("given, used", [(None, "100200300400500"), ("100200300400501", "100200300400501")])
+def test_the_task_s_page_comes_before_the_connection_s(
+    given: str | None, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``page_id`` of the connection is for tasks that name none."""
+    with Sandbox(conversations=2, pages=2) as box:
+        other = box.pages["100200300400501"]
+        box.add_token("OTHER-TOKEN", other)
+        monkeypatch.setenv(CONNECTION, connection(box, token="OTHER-TOKEN" if given else None))
+        result = run((tmp_path / "export").as_uri(), page_id=given, folders="inbox")
+        assert result["page_id"] == used
+        assert {call.path.split("/")[2] for call in box.requests if call.edge == "conversations"} == {used}
+
+
+def test_since_alone_ends_at_run_after_less_settle_rounded_up(box: Sandbox, tmp_path: Path) -> None:
+    """So that every try of the run, and every Clear, exports the same window."""
+    files = local(tmp_path / "export")
+    run_after = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=timezone.utc)
+    result = run(
+        files.url, folders="spam", since="2026-11-01T00:00:00+01:00", settle=timedelta(minutes=10),
+        more={"run_after": run_after},
+    )  # fmt: skip
+    assert (result["since"], result["until"]) == ("2026-10-31T23:00:00Z", "2026-11-20T11:50:01Z")
+    assert "window=20261031T230000Z--20261120T115001Z.json" in result["manifests"][0]
+
+
+def test_moments_are_rounded_up_to_whole_seconds(box: Sandbox, tmp_path: Path) -> None:
+    """Both ends alike, so that windows that touch still touch."""
+    result = run(
+        (tmp_path / "export").as_uri(),
+        folders="spam",
+        since=datetime(2026, 11, 1, 0, 0, 0, 1, tzinfo=timezone.utc),
+        until="2026-11-02T00:00:00.999Z",
+    )
+    assert (result["since"], result["until"]) == ("2026-11-01T00:00:01Z", "2026-11-02T00:00:01Z")
+
+
+def test_after_a_clear_the_run_exports_anew(box: Sandbox, tmp_path: Path) -> None:
+    """The number of clears comes from the run."""
+    files = local(tmp_path / "export")
+    run(files.url, folders="inbox")
+    before = set(files.names())
+    box.forget()
+    run(files.url, folders="inbox", more={"clear": 1})
+    assert box.requests
+    (manifest,) = files.manifests().values()
+    assert manifest["run_key"] == {
+        "dag_id": "daily", "run_id": "run-1", "task_id": "export", "map_index": -1, "clear_number": 1,
+    }  # fmt: skip
+    assert not before & {entry["path"] for entry in manifest["files"]}
+
+
+def test_progress_and_a_summary_are_in_the_log(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """For who reads along."""
+    with caplog.at_level("INFO"):
+        result = run((tmp_path / "export").as_uri(), folders="inbox")
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_pageconv")]
+    assert lines[0] == f"Exporting inbox of the Page {box.page.id} on messenger, window all."
+    assert lines[-1] == (
+        f"Exported {result['conversations']} conversations and {result['messages']} messages with {result['api_calls']} calls."
+    )
+    assert lines.index("::group::Summary") < lines.index("::endgroup::")
+
+
+def test_the_fields_that_hold_templates_are_those_that_users_hold_on_to() -> None:
+    """In the contract's order."""
+    assert operator("file:///data").template_fields == (
+        "destination", "page_id", "folders", "platform", "user_id", "since", "until", "conversation_fields",
+        "message_fields", "pageconv_conn_id",
+    )  # fmt: skip

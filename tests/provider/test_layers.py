@@ -1,0 +1,94 @@
+"""Who may import whom: protocol, files and Airflow stay apart, so that each can be read and tested by itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_pageconv
+
+ROOT = "airflow_provider_pageconv"
+PACKAGE = Path(airflow_provider_pageconv.__file__).parent
+
+# Of each part: the parts of this package that it may import, beside itself and the version in the root.
+MAY_IMPORT = {
+    "provider": set(),
+    "graph": set(),
+    "dump": {"graph"},
+    "sandbox": set(),
+    "hooks": {"graph", "parameters"},
+    "parameters": {"graph", "dump"},
+    "triggers": set(),
+    "sensors": {"graph", "hooks", "parameters", "triggers"},
+    "operators": {"graph", "dump", "hooks", "parameters", "triggers"},
+}
+WITHOUT_AIRFLOW = ("provider", "graph", "dump", "parameters", "sandbox")
+# Inside `graph` these build on one another in this order, and all of them on the rest: errors, usage, pace.
+GRAPH_ORDER = ("protocol", "edges", "client")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the package, by its dotted name without the package's own."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports(path: Path) -> set[str]:
+    """The dotted names that a module imports anywhere, also inside functions and for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.partition(".")[0] in MAY_IMPORT])
+def test_a_part_imports_only_the_parts_beneath_it(name: str) -> None:
+    """`graph` knows no files, `dump` knows no Airflow, `sandbox` shares nothing with what it tests."""
+    part = name.partition(".")[0]
+    ours = {found.split(".")[1] for found in imports(MODULES[name]) if found.startswith(f"{ROOT}.")}
+    assert ours - {part, "__version__"} <= MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("graph.")])
+def test_the_modules_of_graph_build_on_one_another_in_one_direction(name: str) -> None:
+    """From errors and usage over protocol and edges to the client."""
+    prefix = f"{ROOT}.graph."
+    module = name.removeprefix("graph.")
+    neighbours = {found.removeprefix(prefix).split(".")[0] for found in imports(MODULES[name]) if prefix in found}
+    above = GRAPH_ORDER[GRAPH_ORDER.index(module) :] if module in GRAPH_ORDER else GRAPH_ORDER
+    assert not neighbours & set(above)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_client_does_http(name: str) -> None:
+    """One module to look into when something about a connection is odd; the sandbox is the server's side."""
+    libraries = {found.partition(".")[0] for found in imports(MODULES[name])}
+    if name != "graph.client":
+        assert not libraries & {"requests", "urllib3", "httpx", "aiohttp"}
+
+
+@pytest.mark.parametrize("part", WITHOUT_AIRFLOW)
+def test_these_parts_run_without_airflow(part: str) -> None:
+    """Not one of their modules loads anything of Airflow, neither directly nor through something else."""
+    names = [f"{ROOT}.{name}" for name in MODULES if name.partition(".")[0] == part and "__main__" not in name]
+    assert names
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}: importlib.import_module(name)\n"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'airflow'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
