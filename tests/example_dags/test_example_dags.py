@@ -1,0 +1,167 @@
+"""The example DAGs do what their first sentences say, on a Page of the sandbox, with a local folder and with S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_pageconv.sandbox import Sandbox
+from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
+from tests.servers.destinations import Destination
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the sandbox drew, for one span of time: the ids that an export of it has to hold."""
+
+    conversations: set[str]
+    messages: set[str]
+
+
+def moment(wire_time: str) -> datetime:
+    """Read a time as the Graph API writes it."""
+    return datetime.strptime(wire_time, "%Y-%m-%dT%H:%M:%S%z")
+
+
+def drawn(box: Sandbox, since: datetime | None, until: datetime) -> Drawn:
+    """What lies in [since, until), by the sandbox's own document; messages that the API gives no date of are left out."""
+    first = since or datetime.min.replace(tzinfo=timezone.utc)
+    conversations, messages = set(), set()
+    for thread in box.data()["threads"]:
+        if thread["platform"] != "messenger":
+            continue
+        in_window = {
+            message["id"]
+            for message in thread["visible"]
+            if "created_time" in message and first <= moment(message["created_time"]) < until
+        }
+        messages |= in_window
+        if in_window or first <= moment(thread["node"]["updated_time"]) < until:
+            conversations.add(thread["node"]["id"])
+    return Drawn(conversations, messages)
+
+
+@pytest.fixture
+def today() -> datetime:
+    """A midnight that is surely over, whenever the test runs."""
+    return datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
+
+
+@pytest.fixture
+def box(today: datetime) -> Iterator[Sandbox]:
+    """A Page whose newest conversation is from just before midnight."""
+    with Sandbox(seed=1, conversations=200, now=today, span=4 * DAY) as running:
+        yield running
+
+
+def environment(box: Sandbox, destination: str) -> dict[str, str]:
+    """What a user of the examples sets up: the connection and the variable."""
+    connection = {
+        "conn_type": "pageconv",
+        "host": box.url,
+        "password": box.token,
+        "extra": {"page_id": box.page.id, "calls_per_second": 0},
+    }
+    return {
+        "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+        "AIRFLOW_VAR_PAGECONV_DESTINATION": destination,
+    }
+
+
+@pytest.mark.usefixtures("airflow_home")
+class TestRuns:
+    """The DAGs on a real Airflow, through `dag.test()`."""
+
+    def test_a_backfill_the_day_after_it_and_the_consumer_of_both(
+        self, box: Sandbox, destination_files: Destination, today: datetime
+    ) -> None:
+        """The backfill ends where the daily window begins; the consumer counts what both have published."""
+        since = today - DAY
+        backfill, daily, consumer = run_dags(
+            [
+                {"dag_id": "pageconv_backfill", "conf": {"until": since.isoformat()}},
+                {"dag_id": "pageconv_daily", "logical_date": today.isoformat()},
+                {"dag_id": "pageconv_consumer", "logical_date": None, "consumes": True},
+            ],
+            environment=environment(box, destination_files.url),
+        )
+
+        assert (backfill["state"], daily["state"], consumer["state"]) == ("success",) * 3, daily["log"]
+        before, yesterday = drawn(box, None, since), drawn(box, since, today)
+        assert before.messages
+        assert yesterday.messages
+
+        summary = daily["xcoms"]["export"]
+        assert datetime.fromisoformat(summary["since"].replace("Z", "+00:00")) == since
+        assert datetime.fromisoformat(summary["until"].replace("Z", "+00:00")) == today
+        assert summary["conversations"] == len(yesterday.conversations)
+        assert summary["messages"] == len(yesterday.messages)
+        assert daily["events"] == [summary]
+
+        # What is there, as whoever goes by the manifests sees it.
+        by_window: dict[str, set[str]] = {}
+        for record in destination_files.records("messages"):
+            if "created_time" in record:
+                window = "before" if moment(record["created_time"]) < since else "yesterday"
+                by_window.setdefault(window, set()).add(record["id"])
+        assert by_window["yesterday"] == yesterday.messages
+        assert by_window["before"] == before.messages
+
+        assert consumer["xcoms"]["count"] == {
+            "conversations": summary["conversations"] + backfill["xcoms"]["export"]["conversations"],
+            "messages": summary["messages"] + backfill["xcoms"]["export"]["messages"],
+        }
+
+    def test_the_consumer_counts_nothing_where_no_export_started_it(self, box: Sandbox, tmp_path: Path) -> None:
+        """Somebody who starts it by hand gets zeros, not an error."""
+        (consumer,) = run_dags(
+            [{"dag_id": "pageconv_consumer", "logical_date": None}],
+            environment=environment(box, (tmp_path / "export").as_uri()),
+        )
+        assert consumer["state"] == "success"
+        assert consumer["xcoms"]["count"] == {"conversations": 0, "messages": 0}
+
+
+@pytest.fixture
+def dags(airflow_home: Path) -> dict[str, Any]:
+    """The DAGs by their ids, freshly read."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(EXAMPLE_DAGS)
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+class TestParsing:
+    """What happens each time Airflow reads the files."""
+
+    def test_every_file_is_a_dag_and_the_demo_is_none(self, dags: dict[str, Any]) -> None:
+        """`.airflowignore` keeps the demo out, which would otherwise be imported every half minute."""
+        others = {"demo"}
+        assert set(dags) == {path.stem for path in EXAMPLE_DAGS.glob("*.py")} - others
+
+    def test_no_connection_is_looked_up(self, dags: dict[str, Any]) -> None:
+        """The destination is still text: a path object would open the connection, in every parse."""
+        for dag in dags.values():
+            for task in dag.tasks:
+                assert isinstance(getattr(task, "destination", ""), str)
+
+    def test_a_page_is_read_by_one_run_at_a_time(self, dags: dict[str, Any]) -> None:
+        """Two runs of one Page would share its limit, and days that were missed would all start at once."""
+        for name in ("pageconv_daily", "pageconv_backfill"):
+            assert dags[name].max_active_runs == 1
+            assert dags[name].catchup is False
+
+    def test_the_pool_is_the_default_one(self, dags: dict[str, Any]) -> None:
+        """A pool that does not exist would keep the task waiting for ever."""
+        assert {dags[name].get_task("export").pool for name in ("pageconv_daily", "pageconv_backfill")} == {
+            "default_pool"
+        }
