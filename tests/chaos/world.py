@@ -1,0 +1,167 @@
+"""A world without sockets, sleeping or disks for the machine: a Page that lives, a store, and crashes between any two steps."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pageconv.dump.store import Entry
+from airflow_provider_pageconv.graph.client import GraphClient
+from airflow_provider_pageconv.graph.errors import GraphTransientError
+from airflow_provider_pageconv.graph.protocol import Credentials, Request
+from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
+from airflow_provider_pageconv.sandbox.graph_api import Call
+
+
+class Crashed(BaseException):
+    """The process is gone; nothing that it does from now on reaches the world."""
+
+
+@dataclass
+class Crash:
+    """When the process is to go: at the so-many-th step that reaches the world, before or after that is done."""
+
+    at: int = 0
+    after: bool = False
+    steps: int = 0
+    struck: str = ""
+
+    def around(self, kind: str) -> bool:
+        """Count a step; whether to crash after it. Raises if the crash comes before it, or was before."""
+        self.steps += 1
+        if self.at and (self.steps > self.at or (self.steps == self.at and not self.after)):
+            self.struck = self.struck or kind
+            raise Crashed
+        if self.at and self.steps == self.at:
+            self.struck = kind
+            return True
+        return False
+
+
+@dataclass
+class World:
+    """What outlives a process: the Page, the store, and the time."""
+
+    box: Sandbox
+    now: datetime
+    files: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.box.clock = lambda: self.now
+
+    def published(self) -> dict[str, Any] | None:
+        """The manifest of the only window there is."""
+        found = [json.loads(data) for key, (data, _) in self.files.items() if key.startswith("_manifests/")]
+        return found[0] if found else None
+
+    def records(self, manifest: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
+        """The records of a stream, from the files that a manifest names; all of them have to be there."""
+        return [
+            json.loads(line)
+            for file in manifest["files"]
+            if file["stream"] == stream
+            for line in gzip.decompress(self.files[file["path"]][0]).split(b"\n")[:-1]
+        ]
+
+
+class MemoryStore:
+    """A store whose files outlive the process that writes them."""
+
+    def __init__(self, world: World, crash: Crash) -> None:
+        self._world = world
+        self._crash = crash
+
+    def with_scratch(self, prefix: str) -> MemoryStore:
+        return self
+
+    def put(self, local: Path, key: str) -> None:
+        self.put_bytes(local.read_bytes(), key)
+
+    def put_bytes(self, data: bytes, key: str) -> None:
+        dies = self._crash.around("store")
+        self._world.files[key] = (data, self._world.now)
+        if dies:
+            raise Crashed
+
+    def read(self, key: str) -> bytes:
+        self._crash.around("store")
+        if key not in self._world.files:
+            raise FileNotFoundError(key)
+        return self._world.files[key][0]
+
+    def list(self, prefix: str) -> list[Entry]:
+        self._crash.around("store")
+        return [
+            Entry(key, len(data), time)
+            for key, (data, time) in self._world.files.items()
+            if key.startswith(prefix + "/")
+        ]
+
+    def copy(self, source: str, key: str) -> None:
+        dies = self._crash.around("store")
+        self._world.files[key] = (self._world.files[source][0], self._world.now)
+        if dies:
+            raise Crashed
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            dies = self._crash.around("store")
+            self._world.files.pop(key, None)
+            if dies:
+                raise Crashed
+
+
+class Stop(threading.Event):
+    """Ends sleeps when it is set; time passes in the world only."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set() and timeout:
+            self._world.pass_time(timeout)
+        return self.is_set()
+
+
+class WorldClient(GraphClient):
+    """The real client, whose calls go to the sandbox's Page without a socket in between."""
+
+    def __init__(self, world: World, crash: Crash) -> None:
+        self._world = world
+        self._crash = crash
+        credentials = Credentials(world.box.token)
+        super().__init__("http://127.0.0.1", credentials, version="v26.0", calls_per_second=0, stop=Stop(world))
+
+    def _send(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
+        dies = self._crash.around("call")
+        self._world.pass_time(1)
+        box, params = self._world.box, dict(request.params)
+        call = Call("GET", "/" + request.path, params, "v26.0", box.token, "http://127.0.0.1")
+        path = f"/v26.0/{request.path}"
+        reply = box.reply(call, RecordedRequest("GET", path, path, params, {}, time.time(), "v26.0", edge_of(call)))
+        if dies:
+            raise Crashed
+        kind = reply.fault.kind if reply.fault else ""
+        if kind == "reset":
+            raise GraphTransientError("the network failed (ConnectionError)")
+        body = reply.body[: len(reply.body) // 2] if kind == "cut" else b"<html>" if kind == "html" else reply.body
+        status = 502 if kind == "html" else reply.status
+        return status, {name.lower(): value for name, value in reply.headers}, body
+
+
+def start_of(day: int) -> datetime:
+    """Midnight of a day before the Page's present."""
+    return datetime(2026, 11, 21, tzinfo=timezone.utc) - timedelta(days=day)

@@ -1,0 +1,75 @@
+"""Every way in which a task can go, each as a task of one DAG; what each does comes from the test that starts it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from airflow.sdk import DAG, Asset, task
+
+from airflow_provider_pageconv.dump import patience, walk
+from airflow_provider_pageconv.graph import client
+from airflow_provider_pageconv.hooks import PageConversationsHook
+from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
+from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
+
+ROOT = os.environ["PAGECONV_TEST_ROOT"]
+RUNS: dict[str, dict[str, Any]] = json.loads(os.environ["PAGECONV_TEST_RUNS"])
+SPANS = ("release_slot_after", "rate_limit_timeout", "retry_delay")
+
+# Pauses of a test's length; a checkpoint after nearly every step.
+patience._JITTER = 1.0
+client._FIRST_PAUSE = 0.05
+walk.CHECKPOINT_SECONDS = 0.1
+
+for name in ("urllib3", "requests", "airflow_provider_pageconv"):
+    logging.getLogger(name).setLevel(logging.DEBUG)
+
+
+class Crashing(PageConversationsToObjectStorageOperator):
+    """Runs into a bug where its answers are read, with everything that one holds there in its local variables."""
+
+    def execute(self, context: Any) -> Any:
+        decipher, answers = client.decipher, []
+
+        def broken(*arguments: Any) -> Any:
+            answers.append(arguments)
+            if len(answers) == 5:
+                raise RuntimeError("a bug")
+            return decipher(*arguments)
+
+        client.decipher = broken
+        return super().execute(context)
+
+
+with DAG(dag_id="leaks", schedule=None, max_active_runs=1):
+    for name, options in RUNS.items():
+        kind = Crashing if name.startswith("crash") else PageConversationsToObjectStorageOperator
+        spans = {key: timedelta(seconds=options.pop(key)) for key in SPANS if key in options}
+        kind(
+            task_id=name,
+            **{"destination": f"{ROOT}/{{{{ task.task_id }}}}", **options, **spans},
+            page_size=5,
+            pageconv_conn_id=name,
+            outlets=[Asset(f"export_{name}")],
+        )
+
+    PageConversationsRateLimitSensor(task_id="sense", pageconv_conn_id="sense", deferrable=True, priority_weight=9)
+
+    @task(task_id="careless")
+    def careless() -> list[Any]:
+        """Try the connection, and log what should not be logged, as people do when they look for a fault."""
+        hook = PageConversationsHook("careless")
+        answer = hook.test_connection()
+        credentials = hook.settings.credentials
+        log = logging.getLogger("careless")
+        for secret in (credentials.token, credentials.app_secret, credentials.proof):
+            log.warning("It is %s, or %s, or %s.", secret, quote(str(secret), safe=""), quote_plus(str(secret)))
+        log.warning("%r %r %r", hook.settings, credentials, hook.get_conn())
+        return list(answer)
+
+    careless()
