@@ -1,0 +1,101 @@
+"""How much memory an export takes as its folder grows; promised: at most 48 MiB more for a million threads than for 10,000.
+
+Each size is exported in a process of its own, without HTTP: the answers are made up where a client would be called.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+SIZES = (10_000, 1_000_000)
+PROMISED_MIB = 48.0
+PAGE = 100
+
+
+class Canned:
+    """A folder of some conversations with two messages each, newest first, made up page by page."""
+
+    def __init__(self, conversations: int) -> None:
+        self._conversations = conversations
+        self._newest = datetime(2026, 11, 1, tzinfo=timezone.utc)
+
+    def get(self, request: Any, on_call: Callable[[], None], save: Any) -> Any:
+        from airflow_provider_pageconv.graph.protocol import Answer
+
+        on_call()
+        first = int(request.after or 0)
+        rows = [self._thread(number) for number in range(first, min(first + PAGE, self._conversations))]
+        paging = {"cursors": {"after": str(first + PAGE)}, "next": "https://graph.facebook.com/"}
+        return Answer({"data": rows, "paging": paging if first + PAGE < self._conversations else {}}, None, "v26.0")
+
+    def _thread(self, number: int) -> dict[str, Any]:
+        time = (self._newest - timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+        messages = [
+            {
+                "id": f"m_{number}_{which}",
+                "created_time": time,
+                "from": {"id": "1", "name": "A"},
+                "message": "Hello " * 8,
+            }
+            for which in range(2)
+        ]
+        participants = {"data": [{"id": str(number), "name": f"Person {number}"}]}
+        return {"id": f"t_{number}", "updated_time": time, "participants": participants, "messages": {"data": messages}}
+
+    def stopped(self) -> bool:
+        return False
+
+
+def export(conversations: int) -> dict[str, float]:
+    """Export a folder of that size; return what was exported and the peak of resident memory in MiB."""
+    import fsspec
+
+    from airflow_provider_pageconv.dump.store import open_store
+    from airflow_provider_pageconv.dump.walk import FolderExport, Spec
+    from airflow_provider_pageconv.dump.window import Window
+
+    run_key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "clear_number": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(fsspec.filesystem("file"), folder)
+        spec = Spec(platform="messenger", page_id="1", window=Window(), run_key=run_key)
+        one = FolderExport(spec, "inbox", Canned(conversations), store)
+        one.begin()
+        manifest, _ = one.run()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"conversations": manifest["conversations"], "messages": manifest["messages"], "peak_mib": peak}
+
+
+def main() -> int:
+    """Print the peaks and what lies between them."""
+    if len(sys.argv) > 1:
+        threading.stack_size(256 * 1024)
+        print(json.dumps(export(int(sys.argv[1]))))
+        return 0
+    peaks = []
+    for size in SIZES:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).resolve()), str(size)], capture_output=True, text=True, check=True
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert result["conversations"] == size
+        peaks.append(result["peak_mib"])
+        print(f"{size:>9,} conversations, {result['messages']:>9,} messages: {result['peak_mib']:6.1f} MiB at the peak")
+    growth = peaks[-1] - peaks[0]
+    per_thread = growth * 1024 * 1024 / (SIZES[-1] - SIZES[0])
+    print(
+        f"{growth:.1f} MiB more, {per_thread:.1f} bytes for each conversation; promised: {PROMISED_MIB:.0f} MiB at most"
+    )
+    return int(growth > PROMISED_MIB)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
