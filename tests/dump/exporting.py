@@ -179,6 +179,23 @@ def least_calls(data: Mapping[str, Any], folder: str, page_size: int = 100, *, n
     return pages + (pages > 1) + rest
 
 
+def held(box: Sandbox) -> dict[str, list[str]]:
+    """Return the ids of each stream that a dump of the Page holds as it is now."""
+    owes = owed(box.data())
+    return {"conversations": sorted(owes.conversations), "messages": sorted(owes.messages)}
+
+
+def assert_reads_one_of(files: Destination, allowed: list[dict[str, list[str]]]) -> None:
+    """Go by the manifest, and assert that it names one of these exports, and that every file of it is there whole."""
+    for manifest in files.manifests().values():
+        found: dict[str, list[str]] = {"conversations": [], "messages": []}
+        for entry in manifest["files"]:
+            found[entry["stream"]] += [
+                json.loads(line)["id"] for line in raw_lines(files.read(entry["path"]), entry["path"])
+            ]
+        assert {stream: sorted(found[stream]) for stream in found} in allowed
+
+
 def bare(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without what the export adds."""
     return {name: value for name, value in record.items() if not name.startswith("_")}

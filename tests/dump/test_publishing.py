@@ -17,7 +17,7 @@ from airflow_provider_pageconv.dump.destination import DumpRefused, Superseded
 from airflow_provider_pageconv.dump.folders import summary
 from airflow_provider_pageconv.dump.store import FsspecStore
 from airflow_provider_pageconv.graph.errors import GraphAuthError
-from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.dump.exporting import (
     DAY,
     NOW,
@@ -25,15 +25,16 @@ from tests.dump.exporting import (
     Broken,
     all_folders,
     assert_holds,
+    assert_reads_one_of,
     assert_tidy,
     client_of,
     export,
     folder_export,
     go,
+    held,
     ids,
     local,
     owed,
-    raw_lines,
     spec_of,
     store_of,
 )
@@ -270,21 +271,6 @@ def test_the_manifest_is_the_last_thing_before_the_sweeping_up(tmp_path: Path) -
     assert all(entry["path"] in did[deletes[0]] for entry in old["files"])
 
 
-def _check_reader(files: Destination, allowed: list[dict[str, list[str]]]) -> None:
-    """Go by the manifest: it names one of the complete exports, and every file is there whole."""
-    for manifest in files.manifests().values():
-        found = {"conversations": [], "messages": []}  # type: dict[str, list[str]]
-        for entry in manifest["files"]:
-            for line in raw_lines(files.read(entry["path"]), entry["path"]):
-                found[entry["stream"]].append(json.loads(line)["id"])
-        assert {stream: sorted(found[stream]) for stream in found} in allowed
-
-
-def _held(box: Sandbox) -> dict[str, list[str]]:
-    owes = owed(box.data())
-    return {"conversations": sorted(owes.conversations), "messages": sorted(owes.messages)}
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_crash_at_any_step_of_the_publish_leaves_one_complete_export(tmp_path: Path, *, after: bool) -> None:
     """The one before or the new one; the next try of the run sweeps up what was left."""
@@ -292,9 +278,9 @@ def test_a_crash_at_any_step_of_the_publish_leaves_one_complete_export(tmp_path:
         start = local(tmp_path / "start")
         export(box, store_of(start), run="run-1", max_part_records=5)
         before = start.snapshot()
-        first = _held(box)
+        first = held(box)
         box.page.add_message(next(iter(box.page.threads())).id, at=NOW - timedelta(minutes=1))
-        second = _held(box)
+        second = held(box)
         walked = 0
         for number in itertools.count(1):
             files = local(tmp_path / str(number))
@@ -308,9 +294,9 @@ def test_a_crash_at_any_step_of_the_publish_leaves_one_complete_export(tmp_path:
             else:
                 break
             assert len(files.manifests()) == 1
-            _check_reader(files, [first, second])
+            assert_reads_one_of(files, [first, second])
             export(box, store_of(files), run="run-2", max_part_records=5)
-            _check_reader(files, [second])
+            assert_reads_one_of(files, [second])
             assert_tidy(files)
     assert walked > 20
 
@@ -365,7 +351,7 @@ def test_files_that_were_published_meanwhile_are_not_swept(tmp_path: Path) -> No
         staging = f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox/feedfacefeedface"
         (manifest,) = files.manifests()
         files.write(f"{staging}/note-strangers.json", json.dumps({"manifest": manifest, "files": [published]}).encode())
-        old = datetime.now(timezone.utc).timestamp() - 9 * 86400
+        old = (box.clock() - timedelta(days=9)).timestamp()
         os.utime(Path(files.root) / staging / "note-strangers.json", (old, old))
         export(box, store_of(files), run="run-2", since=NOW - DAY, until=NOW)
         assert published in files.names()
@@ -417,7 +403,7 @@ def test_two_runs_that_publish_the_same_window_leave_one_of_them_whole(destinati
             thread.join()
         assert errors == []
         assert len(destination_files.manifests()) == 1
-        _check_reader(destination_files, [_held(box)])
+        assert_reads_one_of(destination_files, [held(box)])
 
 
 def test_a_run_in_the_middle_of_its_publish_is_not_disturbed_by_another(tmp_path: Path) -> None:
@@ -445,74 +431,9 @@ def test_a_run_in_the_middle_of_its_publish_is_not_disturbed_by_another(tmp_path
 
         pausing.between = other  # type: ignore[method-assign]
         export(box, pausing, run="run-1")
-        _check_reader(files, [_held(box)])
+        assert_reads_one_of(files, [held(box)])
         (manifest,) = files.manifests().values()
         assert manifest["run_key"]["run_id"] == "run-1"
-
-
-@pytest.mark.parametrize("destination_files", ["file", "s3"], indirect=True)
-def test_a_reader_by_manifest_sees_one_complete_export_at_every_instant(destination_files: Destination) -> None:
-    """In a loop while exports replace each other and some of them crash in their publish."""
-    with box_of(8, messages=2) as box:
-        store = store_of(destination_files)
-        export(box, store, run="run-0", max_part_records=5)
-        allowed = [_held(box)]
-        stop = threading.Event()
-        readings, errors = [0], []  # type: list[int], list[BaseException]
-
-        def read() -> None:
-            while not stop.is_set():
-                try:
-                    for attempt in range(20):
-                        try:
-                            _check_reader(destination_files, allowed)
-                            break
-                        except FileNotFoundError:  # replaced meanwhile: read the manifests again
-                            assert attempt < 19
-                    readings[0] += 1
-                except BaseException as error:  # noqa: BLE001 - shown by the test
-                    errors.append(error)
-                    return
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        thread = next(iter(box.page.threads())).id
-        try:
-            for number in range(1, 9):
-                with box.lock:
-                    box.page.add_message(thread, at=NOW - timedelta(minutes=30 - number))
-                    allowed.append(_held(box))
-                if number % 3 == 0:
-                    with pytest.raises(Broken):
-                        export(box, Breaking(store, 25 + number), run=f"run-{number}", max_part_records=5)
-                export(box, store, run=f"run-{number}", max_part_records=5)
-        finally:
-            stop.set()
-            reader.join()
-        assert errors == []
-        assert readings[0] > 3
-        _check_reader(destination_files, [_held(box)])
-
-
-def test_who_globs_the_streams_sees_no_file_of_an_export_that_is_being_fetched(tmp_path: Path) -> None:
-    """At every call the streams hold what was published before, and staging names nothing like a data file."""
-    files = local(tmp_path)
-    seen: list[list[str]] = []
-    with box_of(40, messages=60, long_every=5) as box:
-        export(box, store_of(files), run="run-1", until=NOW - DAY)
-        published = files.names("messages") + files.names("conversations")
-        staged: set[str] = set()
-
-        def look(_: Any) -> None:
-            seen.append(files.names("messages") + files.names("conversations"))
-            staged.update(files.names("_staging"))
-
-        box.life.add(Life("call", every=1, do=look))
-        export(box, store_of(files), run="run-2", overwrite=True, until=NOW - DAY, page_size=10, max_part_records=3)
-    assert len(seen) > 3
-    assert all(names == published for names in seen)
-    assert any("part-" in name for name in staged)
-    assert not [name for name in staged if "jsonl" in name or name.endswith((".gz", ".parquet"))]
 
 
 def test_one_listing_of_the_manifest_names_tells_what_is_there(tmp_path: Path) -> None:
@@ -597,5 +518,5 @@ def test_a_try_that_is_superseded_while_it_publishes_puts_no_manifest(tmp_path: 
         later.run()
         assert box.requests == []
         later.destination.tidy()
-        _check_reader(files, [_held(box)])
+        assert_reads_one_of(files, [held(box)])
         assert_tidy(files)

@@ -316,9 +316,10 @@ class TestReleaseSlotAfter:
     ) -> None:
         """Nothing is fetched twice, and no wait is counted."""
         box.latency = 0.1
-        task = Task(monkeypatch, box, tmp_path, way, release_slot_after=timedelta(seconds=0.25))
+        # However fast the machine is, one folder's 12 calls follow each other.
+        task = Task(monkeypatch, box, tmp_path, way, release_slot_after=timedelta(seconds=0.25), page_size=10)
         pauses = []
-        for stretch in range(20):
+        for stretch in range(30):
             try:
                 result = task.run(resumed=way == "defer" and stretch > 0)
                 break
@@ -330,7 +331,7 @@ class TestReleaseSlotAfter:
         assert result["waited_seconds"] == 0
         assert result["api_calls"] == len(box.requests)
         targets = [request.target for request in box.requests]
-        assert len(targets) == len(set(targets)) + 1
+        assert len(targets) == len(set(targets)) + 3  # the heads of the lists that have several pages
 
     @pytest.mark.parametrize("way, after", [("wait", timedelta(microseconds=1)), ("reschedule", None)])
     def test_it_stays(
