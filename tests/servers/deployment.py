@@ -69,7 +69,8 @@ class Deployment:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "16",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+            # SQLite lets one process write at a time; on a busy machine the others wait longer than its usual 5 s.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "NO_PROXY": "127.0.0.1,localhost",
@@ -127,23 +128,40 @@ class Deployment:
         raise AssertionError("Airflow did not become healthy within 180 s")
 
     def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call Airflow's REST API; everybody is an admin here."""
+        """Call Airflow's REST API; everybody is an admin here.
+
+        An error of the server's own is asked about again: what it says then is that its database was locked.
+        """
+        for _ in range(5):
+            try:
+                return self._call(method, path, body)
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise
+            time.sleep(1)
+        return self._call(method, path, body)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/api/v2{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90) as answer:
             return json.load(answer)
 
     def trigger(self, dag_id: str, timeout: float = 120) -> str:
         """Start a run as soon as the DAG is known, and return its id."""
         deadline = time.monotonic() + timeout
+        run_id = f"test-{secrets.token_hex(4)}"
         while True:
             try:
-                return str(self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"])
+                self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "dag_run_id": run_id})
+                return run_id
             except urllib.error.HTTPError as error:
+                if error.code == 409:  # an earlier request came through, though its answer was an error
+                    return run_id
                 if error.code != 404 or time.monotonic() > deadline:
                     raise AssertionError(f"{dag_id}: {error.read().decode()}") from error
             time.sleep(1)
