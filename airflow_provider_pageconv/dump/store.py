@@ -7,7 +7,7 @@ import os
 import posixpath
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,8 +30,15 @@ class Entry:
     modified: datetime | None
 
 
+class StoreError(OSError):
+    """The destination does not do what it is asked to; the sentence says what, which file, and what the store said."""
+
+
 class Store(Protocol):
-    """Whole files by key. A file is there with all its bytes, or not at all."""
+    """Whole files by key. A file is there with all its bytes, or not at all.
+
+    Whatever goes wrong is a :class:`StoreError`, but for what a method says of files that are not there.
+    """
 
     def put(self, local: Path, key: str) -> None:
         """Put a finished local file."""
@@ -76,20 +83,27 @@ class FsspecStore:
         return f"{self._root}/{key}"
 
     def put(self, local: Path, key: str) -> None:
-        self._fs.put_file(str(local), self._path(key))
+        path = self._path(key)
+        with _told(f"write {path}"):
+            self._fs.put_file(str(local), path)
 
     def put_bytes(self, data: bytes, key: str) -> None:
-        self._fs.pipe_file(self._path(key), data)
+        path = self._path(key)
+        with _told(f"write {path}"):
+            self._fs.pipe_file(path, data)
 
     def read(self, key: str) -> bytes:
-        data: bytes = self._fs.cat_file(self._path(key))
+        path = self._path(key)
+        with _told(f"read {path}", FileNotFoundError):
+            data: bytes = self._fs.cat_file(path)
         return data
 
     def list(self, prefix: str) -> list[Entry]:
         self._fs.invalidate_cache()
         base = self._path(prefix)
         try:
-            found = self._fs.find(base, detail=True)
+            with _told(f"list {base}", FileNotFoundError):
+                found = self._fs.find(base, detail=True)
         except FileNotFoundError:
             return []
         cut = len(self._root) + 1
@@ -109,12 +123,15 @@ class FsspecStore:
         return path[path.index(self._root.lstrip("/")) + len(self._root.lstrip("/")) + 1 :]
 
     def copy(self, source: str, key: str) -> None:
-        self._fs.cp_file(self._path(source), self._path(key))
+        origin, path = self._path(source), self._path(key)
+        with _told(f"copy {origin} to {path}"):
+            self._fs.cp_file(origin, path)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(self._path(key))
+            path = self._path(key)
+            with contextlib.suppress(FileNotFoundError), _told(f"delete {path}", FileNotFoundError):
+                self._fs.rm_file(path)
 
 
 class LocalStore(FsspecStore):
@@ -152,13 +169,18 @@ class LocalStore(FsspecStore):
         folders = set()
         for key in keys:
             path = Path(self._path(key))
-            path.unlink(missing_ok=True)
+            with _told(f"delete {path}"):
+                path.unlink(missing_ok=True)
             folders.add(path.parent)
         for folder in folders:
             self._prune(folder)
 
     def _place(self, key: str, write: Any) -> None:
         path = self._path(key)
+        with _told(f"write {path}"):
+            self._rename_into(path, write)
+
+    def _rename_into(self, path: str, write: Any) -> None:
         passing = f"{self._root}/{self._scratch}/.{uuid.uuid4().hex}"
         for attempt in range(_ATTEMPTS):
             try:
@@ -184,6 +206,18 @@ class LocalStore(FsspecStore):
             except OSError:
                 return
             folder = folder.parent
+
+
+@contextlib.contextmanager
+def _told(doing: str, *passed_on: type[Exception]) -> Iterator[None]:
+    """Say in a sentence what a store would not do."""
+    try:
+        yield
+    except passed_on:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise StoreError(f"Cannot {doing}: {reason}") from error
 
 
 def _sync(path: str) -> None:

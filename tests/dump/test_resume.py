@@ -172,56 +172,6 @@ def test_a_crash_at_any_storage_operation_on_s3_loses_and_doubles_nothing(
             assert len(box.requests) <= least + IN_FLIGHT
 
 
-@pytest.mark.parametrize("operation", ["put", "put_bytes", "copy"])
-def test_a_store_that_fails_for_good_is_what_the_task_says_it_ended_with(operation: str, tmp_path: Path) -> None:
-    """The sentence of the storage is not hidden behind what goes wrong afterwards, and the next try ends well."""
-    files = local(tmp_path)
-
-    def no_space() -> OSError:
-        return OSError(28, "No space left on device")
-
-    with small_box() as box:
-        for at in (1, 2, 3):
-            failing = Breaking(store_of(files), at, error=no_space, only=(operation,))
-            with pytest.raises(OSError, match="No space left on device"):
-                export(box, failing, run=f"run-{operation}", page_size=10, max_part_records=7)
-        export(box, store_of(files), run=f"run-{operation}", page_size=10, max_part_records=7)
-        assert_holds(files, owed(box.data()))
-        assert_tidy(files)
-
-
-@pytest.mark.parametrize("buffer", [2048, 64 * 1024], ids=["while records are written", "while a part is closed"])
-def test_a_local_disk_that_fills_up_leaves_no_damaged_part(
-    buffer: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was being written when it happened is fetched again; no part holds half of it."""
-    from airflow_provider_pageconv.dump import records
-
-    files = local(tmp_path)
-    write = records._Hashing.write
-    left = 0
-
-    def filling_up(self: Any, data: bytes) -> int:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            self._file.write(data[: len(data) // 2])
-            raise OSError(28, "No space left on device")
-        return write(self, data)
-
-    monkeypatch.setattr(records, "_BUFFER", buffer)
-    with small_box() as box, every_step_saved():
-        for writes in (1, 2, 3):
-            left = writes
-            with monkeypatch.context() as patch:
-                patch.setattr(records._Hashing, "write", filling_up)
-                with pytest.raises(OSError, match="No space left on device"):
-                    export(box, store_of(files), page_size=10, compression="none")
-        export(box, store_of(files), page_size=10, compression="none")
-        assert_holds(files, owed(box.data()))
-        assert_tidy(files)
-
-
 def test_a_dead_cursor_costs_a_walk_past_what_is_done_and_no_record(tmp_path: Path) -> None:
     """The list is begun again; threads that are done are not read a second time."""
     files = local(tmp_path)
