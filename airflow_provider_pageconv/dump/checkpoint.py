@@ -57,6 +57,7 @@ class Waiting:
     :param since: when the wait under way began, ISO 8601; ``None`` if none is.
     :param until: when it ends.
     :param clear_number: the run's number of clears when this was counted; a Clear counts afresh.
+    :param changes: how often this was changed; of what several folders' checkpoints say, the newest counts.
     """
 
     refusals: int = 0
@@ -65,6 +66,7 @@ class Waiting:
     since: str | None = None
     until: str | None = None
     clear_number: int = 0
+    changes: int = 0
 
 
 @dataclass

@@ -117,7 +117,7 @@ class Patience:
             progress.waiting for progress in progresses if progress.waiting.clear_number == self.waiting.clear_number
         ]
         # The folder that met the limit knows of it; the others may have had nothing to save after that.
-        self.waiting = max(earlier, key=lambda waiting: (waiting.since or "", waiting.seconds), default=self.waiting)
+        self.waiting = max(earlier, key=lambda waiting: waiting.changes, default=self.waiting)
         for progress in progresses:
             progress.waiting = self.waiting
         if self.waiting.until is None:
@@ -221,6 +221,7 @@ class Patience:
     def _note_good(self, answer: Answer) -> None:
         """A new page ends the count of the waiting; at the usage that counts as a limit the next call waits."""
         self.waiting.seconds = 0.0
+        self.waiting.changes += 1
         if answer.usage is None or answer.usage.percent < self._client.stop_percent:
             self.waiting.refusals = 0
         else:  # one more limit in a row: each time there is a longer wait, so that the usage can fall
@@ -238,6 +239,7 @@ class Patience:
             raise error
         waiting = self.waiting
         waiting.refusals += 1
+        waiting.changes += 1
         if error.code == ABUSE_CODE:
             waiting.abuses += 1
             if waiting.abuses > 1:
@@ -250,6 +252,7 @@ class Patience:
         wait = self._time_to_wait(error, save)
         now = self._clock()
         waiting.since, waiting.until = now.isoformat(), (now + wait).isoformat()
+        waiting.changes += 1
         save(even_if_unchanged=True)
         log.warning("%s Waiting until %s.", error, (now + wait).isoformat(timespec="seconds"))
         if wait > IN_PLACE and not self._policy.stay:
@@ -283,6 +286,7 @@ class Patience:
             for progress in self._progresses:
                 progress.waited_seconds += waited
         waiting.since = waiting.until = None
+        waiting.changes += 1
 
     def _sleep(self, wait: timedelta) -> None:
         end = self._clock() + wait

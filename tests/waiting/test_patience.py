@@ -300,6 +300,19 @@ class TestOverTries:
         assert caught.value.moment == START + HOUR
         assert all(progress.waiting is patience.waiting for progress in progresses)
 
+    def test_a_wait_that_is_over_is_not_counted_again(self) -> None:
+        """One folder's last checkpoint is from before the wait, another's from after it: the newer one tells."""
+        time = FakeTime()
+        first = FakeTry(time, [refused(), page()], policy=STAY).begin()
+        first.call()
+        first.save()
+        before, after = first.saved
+        assert before.waiting.until is not None
+        patience = Patience(FakeClient(time), STAY, clock=time.clock)  # type: ignore[arg-type]
+        patience.take_up([before, after])
+        assert patience.waiting.seconds == 0
+        assert after.waited_seconds == 60
+
 
 class TestUsage:
     """What the headers of good answers say."""
