@@ -53,6 +53,12 @@ class World:
     box: Sandbox
     now: datetime
     files: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
+    late: timedelta = timedelta(0)
+    """How long it takes until a listing shows what was put or deleted."""
+    changed: dict[str, tuple[Entry | None, datetime]] = field(default_factory=dict)
+    """What listings showed of a file before it was last put or deleted, and when that was."""
+    misled: int = 0
+    """Listings that did not tell the truth."""
 
     def clock(self) -> datetime:
         return self.now
@@ -60,6 +66,27 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
         self.box.clock = lambda: self.now
+
+    def clear(self) -> None:
+        """Empty the store."""
+        self.files.clear()
+        self.changed.clear()
+        self.misled = 0
+
+    def put(self, data: bytes, key: str) -> None:
+        self.change(key)
+        self.files[key] = (data, self.now)
+
+    def change(self, key: str) -> None:
+        """Remember what a late listing goes on to show of a file."""
+        self.changed[key] = (self.listed(key), self.now)
+
+    def listed(self, key: str) -> Entry | None:
+        """What a listing shows of a file."""
+        before, when = self.changed.get(key, (None, self.now))
+        if when > self.now - self.late:
+            return before
+        return Entry(key, len(self.files[key][0]), self.files[key][1]) if key in self.files else None
 
     def published(self) -> dict[str, Any] | None:
         """The manifest of the only window there is."""
@@ -91,7 +118,7 @@ class MemoryStore:
 
     def put_bytes(self, data: bytes, key: str) -> None:
         dies = self._crash.around("store")
-        self._world.files[key] = (data, self._world.now)
+        self._world.put(data, key)
         if dies:
             raise Crashed
 
@@ -103,21 +130,24 @@ class MemoryStore:
 
     def list(self, prefix: str) -> list[Entry]:
         self._crash.around("store")
-        return [
-            Entry(key, len(data), time)
-            for key, (data, time) in self._world.files.items()
-            if key.startswith(prefix + "/")
-        ]
+        world = self._world
+        keys = [key for key in {**world.files, **world.changed} if key.startswith(prefix + "/")]
+        shown = [entry for key in keys if (entry := world.listed(key)) is not None]
+        world.misled += {entry.key for entry in shown} != {key for key in keys if key in world.files}
+        return shown
 
     def copy(self, source: str, key: str) -> None:
         dies = self._crash.around("store")
-        self._world.files[key] = (self._world.files[source][0], self._world.now)
+        if source not in self._world.files:
+            raise FileNotFoundError(source)
+        self._world.put(self._world.files[source][0], key)
         if dies:
             raise Crashed
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in list(keys):
             dies = self._crash.around("store")
+            self._world.change(key)
             self._world.files.pop(key, None)
             if dies:
                 raise Crashed
