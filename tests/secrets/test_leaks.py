@@ -105,6 +105,9 @@ def ways(elsewhere: str) -> dict[str, Way]:
             options={"release_slot_after": 2.0},
             extra={"calls_per_second": 15},
         ),
+        # Told to stop
+        "killed": Way(("failed",), options={"priority_weight": 9}, extra={"calls_per_second": 1}),
+        "timed_out": Way(("failed",), options={"execution_timeout": 4.0}, extra={"calls_per_second": 1}),
         # Bugs and mistakes
         "crash": Way(("failed",)),
         "no_token": Way(("failed",), connection={"password": f"{TOKEN} {SECRET}"}),
@@ -224,13 +227,19 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             )
         airflow = Deployment(home, Path(__file__).parent / "dags", environment)
         with airflow.running():
-            states = run_all(airflow)
+            states = run_all(airflow, boxes["killed"])
         proofs = {f"proof of {token[:4]}": boxes["success"].proof(token) for token in (TOKEN, USER_TOKEN)}
         yield Left(home, root, airflow, boxes, elsewhere, states, proofs)
 
 
-def run_all(airflow: Deployment) -> dict[str, str]:
-    """Run the DAG, keep a copy of the database from when its tasks were deferred, and say how each task ended."""
+def run_all(airflow: Deployment, at_work: Sandbox) -> dict[str, str]:
+    """Run the DAG, mark a task as failed while it exports, as a user does to kill it, and say how each task ended.
+
+    A copy of the database is kept from when tasks were deferred.
+
+    :param at_work: what the task that is to be killed reads.
+    """
+    killed = False
     run_id = airflow.trigger("leaks")
     copy = airflow.home / "while-deferred.db"
     deadline = time.monotonic() + 400
@@ -244,6 +253,9 @@ def run_all(airflow: Deployment) -> dict[str, str]:
                 closing(sqlite3.connect(copy)) as target,
             ):
                 database.backup(target)
+        if not killed and at_work.requests:
+            airflow.api("PATCH", f"/dags/leaks/dagRuns/{run_id}/taskInstances/killed", {"new_state": "failed"})
+            killed = True
         time.sleep(1)
     rows = airflow.api("GET", f"/dags/leaks/dagRuns/{run_id}/taskInstances?limit=100")["task_instances"]
     return {row["task_id"]: row["state"] for row in rows}
@@ -286,6 +298,15 @@ def test_all_that_is_looked_at_is_there(left: Left) -> None:
     names = {path.name.split("-")[0] for path in left.data() + left.about_the_data()}
     assert {"part", "readings", "checkpoint", "claim.json"} <= names
     assert any(path.name.startswith("window=") for path in left.about_the_data())
+
+
+@pytest.mark.parametrize("name", ["killed", "timed_out"])
+def test_whoever_was_told_to_stop_had_something_to_hide(left: Left, name: str) -> None:
+    """It made calls, kept what it had fetched, and published nothing."""
+    assert left.boxes[name].requests
+    staged = files_below(left.root / name)
+    assert any(path.name.startswith(("part-", "readings-")) for path in staged)
+    assert {path.relative_to(left.root / name).parts[0] for path in staged} == {"_staging"}
 
 
 @pytest.mark.parametrize("place", ["in_airflow", "data", "about_the_data"])

@@ -19,7 +19,7 @@ from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
 
 ROOT = os.environ["PAGECONV_TEST_ROOT"]
 RUNS: dict[str, dict[str, Any]] = json.loads(os.environ["PAGECONV_TEST_RUNS"])
-SPANS = ("release_slot_after", "rate_limit_timeout", "retry_delay")
+SPANS = ("release_slot_after", "rate_limit_timeout", "retry_delay", "execution_timeout")
 
 # Pauses of a test's length; a checkpoint after nearly every step.
 patience._JITTER = 1.0
