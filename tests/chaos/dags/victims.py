@@ -1,4 +1,4 @@
-"""An export that is killed again and again; it writes down what it does to its store, so that one sees what a kill hits."""
+"""Exports that are killed, put to sleep and let meet each other; they write down what they do to their store."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from airflow_provider_pageconv.dump import walk
 from airflow_provider_pageconv.dump.store import LocalStore
@@ -67,10 +67,11 @@ class Export(PageConversationsToObjectStorageOperator):
         from airflow_provider_pageconv.dump import store
 
         store.LocalStore = SlowStore  # type: ignore[misc]
-        _tell("begin", "try", str(context["ti"].try_number))
-        result = super().execute(context)
-        _tell("end", "try", str(context["ti"].try_number))
-        return result
+        _tell("begin", "try", context["ti"].run_id)
+        try:
+            return super().execute(context)
+        finally:
+            _tell("end", "try", context["ti"].run_id)
 
 
 with DAG(dag_id="killed", schedule=None, max_active_runs=1):
@@ -81,4 +82,32 @@ with DAG(dag_id="killed", schedule=None, max_active_runs=1):
         max_part_records=60,
         retries=1000,
         retry_delay=timedelta(seconds=2),
+    )
+
+with DAG(dag_id="twins", schedule=None, max_active_runs=8):
+    Export(
+        task_id="export",
+        destination=f"{os.environ['PAGECONV_TEST_ROOT']}/{{{{ run_id }}}}",
+        page_size=5,
+        pageconv_conn_id="pageconv_twins",
+        retries=5,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG(
+    dag_id="meeting",
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    is_paused_upon_creation=True,
+    max_active_runs=2,
+):
+    Export(
+        task_id="export",
+        destination=f"{os.environ['PAGECONV_TEST_ROOT']}/meeting",
+        since="{{ data_interval_start }}",
+        until="{{ data_interval_end }}",
+        settle=timedelta(0),
+        page_size=5,
+        pageconv_conn_id="pageconv_meeting",
     )
