@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from airflow_provider_pageconv.dump.idset import IdSet, digest
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
+from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.threads import Reading, Scope, Split, Thread, iso, prepared, split
 from airflow_provider_pageconv.dump.window import Window, seconds
@@ -188,8 +188,8 @@ class FolderExport:
         :raises CallsStopped: somebody asked for the stop; what was fetched is safe.
         :raises Superseded: a later try of this run is at work.
         """
-        with tempfile.TemporaryDirectory(prefix="pageconv-") as scratch:
-            self._output = self._open_output(Path(scratch))
+        with scratch_folder() as scratch:
+            self._output = self._open_output(scratch)
             try:
                 self._walk()
                 self.checkpoint()

@@ -212,6 +212,7 @@ def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promi
         assert_holds(files, owed(data))
         assert_tidy(files)
         assert not (tmp_path / "export" / "_staging").exists()
+        assert not list((tmp_path / "scratch").glob("*pageconv-*"))
         assert len(target.tries()) > len(target.kills) == kills
         assert made >= least
         assert made - least <= allowed[ALLOWED_SECONDS]
@@ -223,7 +224,7 @@ def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promi
 def killed_again_and_again(box: Sandbox, files: Destination, home: Path, kills: int, seed: int) -> Target:
     """Run the export in an Airflow of its own and kill it so many times, the last time in its last publish."""
     trace = home / "trace.jsonl"
-    scratch = home / "scratch"  # what a killed process could not remove goes with the test's folder
+    scratch = home / "scratch"
     scratch.mkdir()
     environment = {
         "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(

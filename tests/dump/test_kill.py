@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.sandbox import Life, Sandbox
 from tests.dump import victim
 from tests.dump.exporting import (
@@ -34,11 +36,22 @@ def processes() -> ForkServerContext:
     return context
 
 
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of killed and of living processes."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 def _kill_at(
     context: ForkServerContext, box: Sandbox, files: Destination, call: int, s3: dict[str, Any] | None = None
 ) -> None:
     options = {"platform": "messenger", "page_id": box.page.id, "run_key": run_key(), "page_size": 10}
-    process = context.Process(target=victim.export, args=(box.url, box.token, FOLDERS, files.root, s3, options))
+    process = context.Process(
+        target=victim.export, args=(box.url, box.token, FOLDERS, files.root, s3, options, tempfile.tempdir)
+    )
     life = box.life.add(Life("call", at=call, do=lambda _: process.kill()))
     process.start()
     process.join(60)
@@ -87,6 +100,27 @@ def test_killed_again_and_again_it_comes_to_its_end(processes: ForkServerContext
         assert len(box.requests) <= sum(least_calls(data, folder, 10) for folder in FOLDERS) + 4 * len(FOLDERS)
     assert_holds(files, owed(data))
     assert_tidy(files)
+
+
+def test_what_a_killed_process_left_on_its_disk_is_removed_by_the_next_one(
+    processes: ForkServerContext, scratch: Path, tmp_path: Path
+) -> None:
+    """And the folder of one that is alive is not; in the end there is none."""
+    files = local(tmp_path / "export")
+    with Sandbox(conversations=0, folders={"inbox": 50}, messages=2) as box:
+        _kill_at(processes, box, files, 3)
+        left = list(scratch.iterdir())
+        assert left
+        box.life.clear()
+        during: set[Path] = set()
+        box.life.add(Life("call", every=1, do=lambda _: during.update(scratch.iterdir())))
+        with scratch_folder() as alive:
+            all_folders(box, store_of(files), page_size=10).run()
+            assert alive.is_dir()
+        assert alive in during
+        assert during.isdisjoint(left)
+        assert list(scratch.iterdir()) == []
+    assert_holds(files, owed(box.data()))
 
 
 def test_killed_on_s3_it_loses_and_doubles_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from typing import Any
 
@@ -18,12 +19,20 @@ from airflow_provider_pageconv.graph.protocol import Credentials
 
 
 def export(
-    url: str, token: str, folders: tuple[str, ...], root: str, s3: dict[str, Any] | None, options: dict[str, Any]
+    url: str,
+    token: str,
+    folders: tuple[str, ...],
+    root: str,
+    s3: dict[str, Any] | None,
+    options: dict[str, Any],
+    scratch: str,
 ) -> None:
     """Export some folders, with a checkpoint after every step.
 
     :param s3: options of the S3 file system; ``None`` for a local folder.
+    :param scratch: the temporary folder.
     """
+    tempfile.tempdir = scratch
     walk.CHECKPOINT_SECONDS = -1.0
     fs = fsspec.filesystem("s3", skip_instance_cache=True, **s3) if s3 else fsspec.filesystem("file")
     client = GraphClient(url, Credentials(token), version="v26.0", calls_per_second=0)
