@@ -20,17 +20,19 @@ import psutil
 import pytest
 
 from airflow_provider_pageconv.sandbox import Sandbox
+from tests.chaos.trace import Trace, wait
+from tests.chaos.trace import environment as settings
 from tests.dump.exporting import FOLDERS, NOW, assert_holds, assert_tidy, least_calls, local, owed
 from tests.servers.deployment import Deployment
 from tests.servers.destinations import Destination
 
+KILLS = int(os.environ.get("PAGECONV_KILLS", "5"))
 CHECKPOINT_SECONDS = 1.0
 # Promise 3 allows 60 s where a checkpoint is due every 40: the rest is for the call under way and the checkpoint itself.
 ALLOWED_SECONDS = 60.0
 # The same for a checkpoint every second; the calls take up to 0.6 s here, and wait for their turn at the pace.
 SCALED_SECONDS = CHECKPOINT_SECONDS + 2.0
 CALLS_PER_SECOND = 12
-HEARTBEAT_TIMEOUT = 8
 
 
 @dataclass(frozen=True)
@@ -50,41 +52,23 @@ class Kill:
 
 @dataclass
 class Target:
-    """The task to be killed, seen from outside: its calls, its traces in the store, its processes.
-
-    :param trace: the file in which the DAG writes what it does to its store.
-    """
+    """The task to be killed, seen from outside: its calls, its traces in the store, its processes."""
 
     box: Sandbox
     files: Destination
-    trace: Path
+    trace: Trace
     airflow: Deployment
     run_id: str
     draw: random.Random
     kills: list[Kill] = field(default_factory=list)
 
-    def lines(self, pid: int | None = None) -> list[dict[str, Any]]:
-        """What the DAG has written; the last line may be cut off by a kill."""
-        found = []
-        for line in self.trace.read_text(encoding="utf-8").splitlines() if self.trace.exists() else ():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return [line for line in found if pid in (None, line["pid"])]
-
     def tries(self) -> dict[int, float]:
         """Process id and beginning of each try."""
-        return {
-            line["pid"]: line["at"] for line in self.lines() if (line["what"], line["operation"]) == ("begin", "try")
-        }
+        return self.trace.tries(self.run_id)
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Return what a condition says as soon as it says something."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := condition():
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"{what}: not within {seconds:.0f} s\n{self.airflow.logs('killed')[-5000:]}")
+        return wait(condition, what, seconds, lambda: self.airflow.logs("killed"))
 
     def kill(self, *, whole: bool, at_publish: bool, last: bool) -> None:
         """Wait for the next try, and kill it at a random instant of it or of a publish."""
@@ -113,12 +97,12 @@ class Target:
 
     def _publishes(self, pid: int, *, all_others: bool = False) -> bool:
         done = {folder_of(name) for name in self.files.names("_manifests")}
-        begun = {folder_of(line["key"]) for line in self.lines(pid) if line["operation"] == "publish a part"}
+        begun = {folder_of(line["key"]) for line in self.trace.lines(pid) if line["operation"] == "publish a part"}
         return bool(begun - done) and (not all_others or len(done) == len(FOLDERS) - 1)
 
     def _under_way(self, pid: int, begun: float) -> frozenset[str]:
         open_ones: Counter[tuple[str, str]] = Counter()
-        for line in self.lines(pid):
+        for line in self.trace.lines(pid):
             open_ones[line["operation"], line["key"]] += -1 if is_end(line) else 1
         hit = {label(*one) for one, count in open_ones.items() if count > 0 and one[0] != "try"}
         calls = [request for request in list(self.box.requests) if request.status is None and request.at > begun]
@@ -131,7 +115,7 @@ class Target:
         # A try that Airflow itself ended, on a machine too busy for heartbeats, ends with its last trace.
         tries = self.tries()
         for pid, begun in list(tries.items())[:-1]:
-            ends.setdefault(begun, max(line["at"] for line in self.lines(pid)))
+            ends.setdefault(begun, max(line["at"] for line in self.trace.lines(pid)))
         return sum(
             max(begun, end - seconds) <= request.at <= end
             for begun, end in ends.items()
@@ -176,14 +160,7 @@ def words_of(process: psutil.Process) -> Iterator[str]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(
-    "kills",
-    [
-        pytest.param(int(os.environ.get("PAGECONV_KILLS", "5")), id="some"),
-        pytest.param(int(os.environ.get("PAGECONV_KILLS", "50")), id="many", marks=pytest.mark.chaos),
-    ],
-)
-def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promised(kills: int, tmp_path: Path) -> None:
+def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promised(tmp_path: Path) -> None:
     """At random instants, in turn the whole process tree and the task runner alone; Airflow tries again each time.
 
     At the end the records are those that the Page holds, nothing is left in the staging area, and the calls over all
@@ -193,12 +170,12 @@ def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promi
     seed = int(os.environ.get("PAGECONV_SEED", str(random.randrange(10**6))))
     print(f"\nPAGECONV_SEED={seed}")
     files = local(tmp_path / "export")
-    size = (150 + 40 * kills) / 256  # a try gets some 26 calls further before it is killed
+    size = (150 + 40 * KILLS) / 256  # a try gets some 26 calls further before it is killed
     folders = {"inbox": round(280 * size), "other": round(60 * size), "page_done": 20}
     with Sandbox(
         seed=seed, conversations=0, folders=folders, messages=85, long_every=10, now=NOW, latency=(0.1, 0.6)
     ) as box:
-        target = killed_again_and_again(box, files, tmp_path, kills, seed)
+        target = killed_again_and_again(box, files, tmp_path, seed)
         data = box.data()
         least = sum(least_calls(data, folder, 10) for folder in FOLDERS)
         made = len(box.requests)
@@ -213,7 +190,7 @@ def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promi
         assert_tidy(files)
         assert not (tmp_path / "export" / "_staging").exists()
         assert not list((tmp_path / "scratch").glob("*pageconv-*"))
-        assert len(target.tries()) > len(target.kills) == kills
+        assert len(target.tries()) > len(target.kills) == KILLS
         assert made >= least
         assert made - least <= allowed[ALLOWED_SECONDS]
         assert made - least <= allowed[SCALED_SECONDS]
@@ -221,11 +198,9 @@ def test_killed_under_a_scheduler_the_export_ends_whole_and_costs_what_was_promi
         assert hits["publish"] + hits["manifest"] + hits["sweeping up"], "no kill has hit a publish"
 
 
-def killed_again_and_again(box: Sandbox, files: Destination, home: Path, kills: int, seed: int) -> Target:
+def killed_again_and_again(box: Sandbox, files: Destination, home: Path, seed: int) -> Target:
     """Run the export in an Airflow of its own and kill it so many times, the last time in its last publish."""
-    trace = home / "trace.jsonl"
-    scratch = home / "scratch"
-    scratch.mkdir()
+    trace = Trace(home / "trace.jsonl")
     environment = {
         "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(
             {
@@ -235,18 +210,13 @@ def killed_again_and_again(box: Sandbox, files: Destination, home: Path, kills: 
                 "extra": {"page_id": box.page.id, "calls_per_second": CALLS_PER_SECOND},
             }
         ),
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
-        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "PAGECONV_TEST_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
-        "PAGECONV_TEST_ROOT": files.url,
-        "PAGECONV_TEST_TRACE": str(trace),
-        "TMPDIR": str(scratch),
+        **settings(trace, files.url, home / "scratch"),
     }
     with Deployment(home / "airflow", Path(__file__).parent / "dags", environment).running() as airflow:
         run_id = airflow.trigger("killed")
         target = Target(box, files, trace, airflow, run_id, random.Random(seed))
-        for number in range(1, kills + 1):
-            target.kill(whole=number % 2 == 1, at_publish=number % 4 == 2, last=number == kills)
+        for number in range(1, KILLS + 1):
+            target.kill(whole=number % 2 == 1, at_publish=number % 4 == 2, last=number == KILLS)
         assert airflow.wait_for_end("killed", run_id, timeout=180) == "success", airflow.logs("killed")[-5000:]
     return target

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,67 +19,47 @@ import psutil
 import pytest
 
 from airflow_provider_pageconv.sandbox import Sandbox
+from tests.chaos.trace import Trace, wait
+from tests.chaos.trace import environment as settings
 from tests.dump.exporting import FOLDERS, assert_holds, local, owed
 from tests.servers.deployment import Deployment
 from tests.servers.destinations import Destination
 
 DAY = timedelta(days=1)
-HEARTBEAT_TIMEOUT = 8
 
 
 @dataclass
 class Story:
     """What the exports of one Airflow did, from outside.
 
-    :param trace: the file in which the DAGs write what they do to their stores.
     :param root: where each run has a folder of its own.
     """
 
     airflow: Deployment
-    trace: Path
+    trace: Trace
     root: Path
     boxes: dict[str, Sandbox]
 
-    def lines(self, *, operation: str = "") -> list[dict[str, Any]]:
-        """Return what was written down, of one operation or of all."""
-        found = []
-        for line in self.trace.read_text(encoding="utf-8").splitlines() if self.trace.exists() else ():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return [line for line in found if operation in ("", line["operation"])]
-
-    def tries(self, run_id: str) -> list[int]:
-        """Return the process ids of a run's tries."""
-        return [
-            line["pid"] for line in self.lines(operation="try") if line["key"] == run_id and line["what"] == "begin"
-        ]
-
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Return what a condition says as soon as it says something."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := condition():
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"{what}: not within {seconds:.0f} s\n{self.airflow.logs('twins')[-5000:]}")
+        return wait(condition, what, seconds, lambda: self.airflow.logs("twins"))
 
     def files(self, name: str) -> Destination:
         """Return the destination of a run."""
         return local(self.root / name)
 
     def has_begun(self, pid: int) -> bool:
-        """Whether a try has saved something, and is about to call again."""
-        return any(
-            line["pid"] == pid and line["what"] == "end" and "/checkpoint-" in line["key"] for line in self.lines()
-        ) and not any(line["pid"] == pid and line["what"] == "end" for line in self.lines(operation="try"))
+        """Whether a try has saved something, and has not ended."""
+        ended = [line["operation"] for line in self.trace.lines(pid) if line["what"] == "end"]
+        keys = [line["key"] for line in self.trace.lines(pid) if line["what"] == "end"]
+        return "try" not in ended and any("/checkpoint-" in key for key in keys)
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """One Airflow for all."""
     home = tmp_path_factory.mktemp("two-at-once")
-    trace, root = home / "trace.jsonl", home / "export"
-    (home / "scratch").mkdir()
+    trace, root = Trace(home / "trace.jsonl"), home / "export"
     midnight = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     folders = {"inbox": 130, "other": 60}
     with (
@@ -99,15 +78,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             )
             for name, box in boxes.items()
         }
-        environment |= {
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            "PAGECONV_TEST_CHECKPOINT_SECONDS": "1",
-            "PAGECONV_TEST_ROOT": root.as_uri(),
-            "PAGECONV_TEST_TRACE": str(trace),
-            "TMPDIR": str(home / "scratch"),
-        }
+        environment |= settings(trace, root.as_uri(), home / "scratch") | {"PAGECONV_TEST_CHECKPOINT_SECONDS": "1"}
         with Deployment(home / "airflow", Path(__file__).parent / "dags", environment).running() as airflow:
             yield Story(airflow, trace, root, boxes)
 
@@ -127,7 +98,7 @@ def assert_whole(files: Destination, box: Sandbox, **window: Any) -> None:
 def test_a_try_that_is_held_to_be_gone_spoils_nothing_for_its_successor(story: Story, way: str) -> None:
     """It wakes up while its successor works, or after it has finished, or never slept at all: it publishes nothing more."""
     run_id = story.airflow.trigger("twins")
-    [pid] = story.wait(lambda: story.tries(run_id), "the first try")
+    [pid] = story.wait(lambda: story.trace.tries(run_id), "the first try")
     # The empty folders are done at once; what sleeps between its last check and the manifest's PUT, nothing can hold back.
     story.wait(lambda: len(story.files(run_id).manifests()) == 2 and story.has_begun(pid), "the first checkpoint")
     zombie = psutil.Process(pid)
@@ -139,8 +110,8 @@ def test_a_try_that_is_held_to_be_gone_spoils_nothing_for_its_successor(story: S
     if way == "its supervisor is gone":
         supervisor.kill()
     try:
-        story.wait(lambda: len(story.tries(run_id)) == 2, "the successor", seconds=120)
-        successor = story.tries(run_id)[1]
+        story.wait(lambda: len(story.trace.tries(run_id)) == 2, "the successor", seconds=120)
+        successor = list(story.trace.tries(run_id))[1]
         story.wait(lambda: story.has_begun(successor), "the successor's first checkpoint")
         if way == "it sleeps":
             _wake(asleep)
@@ -155,11 +126,11 @@ def test_a_try_that_is_held_to_be_gone_spoils_nothing_for_its_successor(story: S
         assert_whole(files, story.boxes["twins"])
     finally:
         _wake(asleep)
-    tries = story.tries(run_id)
+    tries = list(story.trace.tries(run_id))
     assert tries[:2] == [pid, successor]  # that the first one ended at last may make Airflow end the second one too
     for earlier, later in itertools.pairwise(tries):
-        claimed = min(line["at"] for line in story.lines() if line["pid"] == later and "/claim.json" in line["key"])
-        late = [line for line in story.lines() if line["pid"] == earlier and line["at"] > claimed]
+        claimed = min(line["at"] for line in story.trace.lines(later) if "/claim.json" in line["key"])
+        late = [line for line in story.trace.lines(earlier) if line["at"] > claimed]
         assert earlier != pid or any(line["operation"] == "try" for line in late), "it has not met its successor"
         assert not [line for line in late if line["what"] == "begin" and line["key"].startswith("_manifests/")]
 
@@ -173,7 +144,7 @@ def _wake(processes: list[psutil.Process]) -> None:
 def _is_over(story: Story, zombie: psutil.Process) -> bool:
     """Whether a try has ended; its process may wait for a supervisor that does not answer."""
     gone = not zombie.is_running() or zombie.status() == psutil.STATUS_ZOMBIE
-    return gone or any(line["pid"] == zombie.pid and line["what"] == "end" for line in story.lines(operation="try"))
+    return gone or any(line["what"] == "end" for line in story.trace.lines(zombie.pid, "try"))
 
 
 def test_a_manual_run_beside_the_scheduled_one_leaves_one_of_them_whole(story: Story) -> None:
@@ -193,7 +164,7 @@ def test_a_manual_run_beside_the_scheduled_one_leaves_one_of_them_whole(story: S
     assert len({(run["data_interval_start"], run["data_interval_end"]) for run in runs}) == 1
     assert {run["run_type"] for run in runs} == {"scheduled", "manual"}
     assert [story.airflow.wait_for_end("meeting", run_id, timeout=180) for run_id in ids] == ["success"] * 2
-    spans = [[line["at"] for line in story.lines(operation="try") if line["key"] == run_id] for run_id in ids]
+    spans = [[line["at"] for line in story.trace.lines(operation="try") if line["key"] == run_id] for run_id in ids]
     assert max(begin for begin, _ in spans) < min(end for _, end in spans), "they have not met"
     interval = [
         datetime.fromisoformat(runs[0][f"data_interval_{side}"].replace("Z", "+00:00")) for side in ("start", "end")
