@@ -120,7 +120,10 @@ class TestClock:
 
 
 def test_the_triggerer_s_loop_is_never_blocked(caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred of them in one loop: in debug mode asyncio reports nothing slow, and another task keeps ticking."""
+    """A hundred of them in one loop: in debug mode asyncio reports nothing slow, and another task keeps ticking.
+
+    What blocks does so each time; that a busy machine stands still for so long is not to happen three times in a row.
+    """
 
     async def triggerer() -> tuple[float, list[float]]:
         # A trigger that sleeps as a thread does so for a second at a time; a busy machine holds a loop up for less.
@@ -141,11 +144,16 @@ def test_the_triggerer_s_loop_is_never_blocked(caplog: pytest.LogCaptureFixture)
         assert [len(one) for one in fired] == [1] * 100
         return late, ticks
 
-    with caplog.at_level(logging.WARNING, logger="asyncio"):
-        late, ticks = asyncio.run(triggerer(), debug=True)
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
-    assert late >= 0
-    assert max(after - before for before, after in itertools.pairwise(ticks)) < 0.8
+    for _ in range(3):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="asyncio"):
+            late, ticks = asyncio.run(triggerer(), debug=True)
+        assert late >= 0
+        slow = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+        if not slow and max(after - before for before, after in itertools.pairwise(ticks)) < 0.8:
+            break
+    else:
+        pytest.fail(f"the loop was held up: {slow}")
 
 
 def test_the_check_of_the_loop_would_notice(caplog: pytest.LogCaptureFixture) -> None:
