@@ -143,13 +143,16 @@ class Machine(RuleBasedStateMachine):
         return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size)
 
     def attempt(self, crash: Crash) -> bool:
-        """One try of the task; whether it was the last one."""
+        """One try of the task; whether it was the last one.
+
+        Sets what is owed when a walk begins, and whether what was published before stays, since it holds more.
+        """
         if self.before is None:
             self.before, self.began = Snapshot.of(self.world.box), self.world.now
         store, client = MemoryStore(self.world, crash), WorldClient(self.world, crash)
         export = FoldersExport(self.spec(), ["inbox"], client, store, self.policy, clock=self.world.clock, readers=0)
         try:
-            export.run()
+            [outcome] = export.run()
         except Crashed:
             met[f"crash at a {crash.struck} {'done' if crash.after else 'due'}"] += 1
         except LetGo as pause:
@@ -159,6 +162,7 @@ class Machine(RuleBasedStateMachine):
         except (GraphError, CallsStopped) as error:
             met[f"try ended by {type(error).__name__}"] += 1
         else:
+            self.stays = not outcome.replaced
             return True
         return False
 
@@ -212,7 +216,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.done and self.before is not None)
     @rule()
     def clear(self) -> None:
-        """Clear the run, as a user does."""
+        """Clear the run, as a user does; a folder that it has published already is walked anew."""
+        manifest = self.world.published()
+        if manifest is not None and manifest["run_key"]["clear_number"] == self.clears:
+            self.before = None
         self.clears += 1
         met["clear"] += 1
 
@@ -262,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         manifest = self.world.published()
         assert manifest is not None
         assert self.before is not None
-        if self.world.misled and self.window.until is None:
+        if self.world.misled and self.window.until is None and not self.stays:
             # Who does not see the checkpoints walks anew, and everything ends at the moment when the walk began.
             until = datetime.fromisoformat(manifest["until"].replace("Z", "+00:00"))
             assert self.began.replace(microsecond=0) <= until <= self.world.now
@@ -279,14 +286,14 @@ class Machine(RuleBasedStateMachine):
         assert len(unavailable) == manifest["conversations_unavailable"]
         stayed = set(self.before.threads) & set(after.threads)
         for thread in stayed:
-            owed = self.owed_messages(thread, after)
+            owed = set() if self.stays else self.owed_messages(thread, after)
             if thread not in unavailable:
                 missing = owed - set(keys)
                 assert not missing, f"messages of {thread} are missing: {missing}"
             times = [self.before.threads[thread]["updated_time"]]
             if self.lost_a_message(thread):  # it may be newer than the window now, and hold nothing of it any more
                 times.append(after.threads[thread]["updated_time"])
-            if owed or all(self.falls_in(moment(time)) for time in times):
+            if owed or (not self.stays and all(self.falls_in(moment(time)) for time in times)):
                 assert thread in ids, f"{thread} is missing"
         for record in messages:
             created = record.get("created_time")

@@ -302,11 +302,11 @@ def test_all_that_is_looked_at_is_there(left: Left) -> None:
 
 @pytest.mark.parametrize("name", ["killed", "timed_out"])
 def test_whoever_was_told_to_stop_had_something_to_hide(left: Left, name: str) -> None:
-    """It made calls, kept what it had fetched, and published nothing."""
+    """It made calls, kept what it had fetched, and published nothing of it; the empty folders may have been done."""
     assert left.boxes[name].requests
-    staged = files_below(left.root / name)
-    assert any(path.name.startswith(("part-", "readings-")) for path in staged)
-    assert {path.relative_to(left.root / name).parts[0] for path in staged} == {"_staging"}
+    files = files_below(left.root / name)
+    assert any(path.name.startswith(("part-", "readings-")) for path in files)
+    assert not [path for path in files if "folder=inbox" in path.parts and "_staging" not in path.parts]
 
 
 @pytest.mark.parametrize("place", ["in_airflow", "data", "about_the_data"])
