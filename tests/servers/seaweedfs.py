@@ -126,6 +126,8 @@ def running(folder: Path) -> Iterator[S3Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # The one thing that the server puts elsewhere, and leaves there.
+        Path(f"/tmp/seaweedfs-s3-{s3}.sock").unlink(missing_ok=True)
 
 
 def _wait_until_it_stores(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

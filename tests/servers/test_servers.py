@@ -54,7 +54,8 @@ def test_a_missing_server_fails_in_ci_and_skips_elsewhere(
         "def test_it(server): pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(test)],
+        # As a plugin, so that it also cleans up.
+        [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-ptests.conftest", "-c", os.devnull, test],
         env={**os.environ, "CI": ci, "PYTHONPATH": str(request.config.rootpath)},
         capture_output=True,
         text=True,
