@@ -35,7 +35,8 @@ _UNUSABLE = (
 class Counts:
     """What an export holds so far.
 
-    :param comparable: messages with details from before the ``until`` of the export that is there already.
+    :param messages_detailed: messages with details, as far as anybody can tell.
+    :param comparable: those of them from before the ``until`` of the export that is there already.
     """
 
     conversations: int = 0
@@ -44,6 +45,7 @@ class Counts:
     messages_undated: int = 0
     conversations_unavailable: int = 0
     conversations_undated: int = 0
+    messages_detailed: int = 0
     comparable: int = 0
 
 
@@ -159,12 +161,12 @@ class Checkpoints:
 
     def claim(self) -> None:
         """Say that this try is the one at work now."""
-        self._store.put_bytes(json.dumps({"attempt": self._attempt}).encode(), f"{self._prefix}/claim.json")
+        self._store.put_bytes(json.dumps({"attempt": self._attempt}).encode(), f"{self._prefix}/claim")
 
     def is_superseded(self) -> bool:
         """Whether a later try has claimed the work."""
         try:
-            claim = json.loads(self._store.read(f"{self._prefix}/claim.json"))
+            claim = json.loads(self._store.read(f"{self._prefix}/claim"))
         except FileNotFoundError:
             return True  # a later try has finished, and swept up
         return not isinstance(claim, dict) or claim.get("attempt") != self._attempt
@@ -197,7 +199,7 @@ class Checkpoints:
         if readings:
             readings_key = f"{self._prefix}/readings-{self._sequence:06d}-{self._attempt}"
             self._store.put_bytes(gzip.compress(json.dumps(list(readings)).encode(), 1, mtime=0), readings_key)
-        name = f"checkpoint-{self._sequence:06d}-{self._attempt}.json"
+        name = f"checkpoint-{self._sequence:06d}-{self._attempt}"
         document = {
             "version": VERSION,
             "parent": self._parent,

@@ -125,7 +125,9 @@ class Destination:
         with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
             list(pool.map(self._store.copy, [staged.key for staged in parts], paths))
         may_publish()
-        self._store.put_bytes(json.dumps(manifest, ensure_ascii=False, indent=1).encode(), self._place.manifest)
+        # Warnings may name fields of the API's rows, and those may be anything: see records.line().
+        text = json.dumps(manifest, ensure_ascii=False, indent=1)
+        self._store.put_bytes(text.encode("utf-8", "backslashreplace"), self._place.manifest)
         return manifest
 
     def tidy(self) -> None:
@@ -137,7 +139,7 @@ class Destination:
         entries = self._store.list(self._staging)
         if not entries:
             return
-        left = f"{self._staging}/note-strangers.json"
+        left = f"{self._staging}/note-strangers"
         gone = self._delete_noted(entry.key for entry in entries if entry.key != left)
         kept = _paths(self.published())
         strangers = [
@@ -166,7 +168,7 @@ class Destination:
 
     def _note(self, name: str, files: Sequence[str]) -> None:
         note = {"manifest": self._place.manifest, "files": list(files)}
-        self._store.put_bytes(json.dumps(note).encode(), f"{self._staging}/note-{name}.json")
+        self._store.put_bytes(json.dumps(note).encode(), f"{self._staging}/note-{name}")
 
     def _delete_noted(self, keys: Iterator[str]) -> set[str]:
         """Delete the files that notes name and their windows' manifests do not."""
@@ -183,7 +185,7 @@ class Destination:
             gone |= unpublished
         return gone
 
-    def count_comparable(self, parts: Sequence[StagedPart], until: float | None) -> int:
+    def count_comparable(self, parts: Sequence[StagedPart], until: float | None, *, asks_for_details: bool) -> int:
         """Count the staged messages with details from before a moment, by reading them back."""
         count = 0
         for staged in parts:
@@ -191,14 +193,23 @@ class Destination:
                 continue
             data = self._store.read(staged.key)
             for row in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).split(b"\n")[:-1]:
-                count += is_comparable(json.loads(row), until)
+                message = json.loads(row)
+                count += has_details(message, asked=asks_for_details) and is_before(message, until)
         return count
 
 
-def is_comparable(message: Mapping[str, Any], until: float | None) -> bool:
-    """Whether a message has details and is from before the ``until`` of the export that is to be replaced."""
+def has_details(message: Mapping[str, Any], *, asked: bool) -> bool:
+    """Whether a message came with its details, as far as anybody can tell.
+
+    :param asked: whether more than its id and time was asked for; then a message with no more than these has none.
+    """
     if message.get("_unavailable"):
         return False
+    return not asked or any(not name.startswith("_") and name not in ("id", "created_time") for name in message)
+
+
+def is_before(message: Mapping[str, Any], until: float | None) -> bool:
+    """Whether a message is from before the ``until`` of the export that is to be replaced."""
     created = seconds(message.get("created_time"))
     return until is None or created is None or created < until
 

@@ -20,7 +20,7 @@ from airflow_provider_pageconv.graph.errors import CallsStopped
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 30.0
-_SUMS = ("conversations", "messages", "messages_unavailable", "files", "bytes", "api_calls", "waited_seconds")
+_SUMS = ("conversations", "messages", "messages_unavailable", "files", "bytes", "api_calls")
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,8 @@ def summary(spec: Spec, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
         "until": until.isoformat().replace("+00:00", "Z") if until else None,
         "manifests": [outcome.manifest_path for outcome in outcomes.values()],
         **{key: sum(numbers[key] for numbers in folders.values()) for key in _SUMS},
+        # The folders of a task wait together.
+        "waited_seconds": max((numbers["waited_seconds"] for numbers in folders.values()), default=0.0),
         "folders": folders,
         "warnings": warnings,
     }

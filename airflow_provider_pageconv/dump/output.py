@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Progress, StagedPart
-from airflow_provider_pageconv.dump.destination import is_comparable
+from airflow_provider_pageconv.dump.destination import has_details, is_before
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, Part, PartWriter
 from airflow_provider_pageconv.dump.threads import Reading, Split
 
@@ -20,6 +20,7 @@ class Output:
     :param marks: what every record gets beside its node: Page, platform, folder.
     :param against: ``until`` of the published export that may be replaced, seconds since the epoch.
     :param asks_for_sender: whether the sender of messages is asked for now.
+    :param asks_for_details: whether anything is, beside id and time.
     :param parts: those that are staged already.
     """
 
@@ -34,6 +35,7 @@ class Output:
         compression: str,
         max_part_records: int,
         asks_for_sender: Callable[[], bool],
+        asks_for_details: Callable[[], bool],
         parts: list[StagedPart],
     ) -> None:
         self._checkpoints = checkpoints
@@ -44,6 +46,7 @@ class Output:
         self._compression = compression
         self._max_part_records = max_part_records
         self._asks_for_sender = asks_for_sender
+        self._asks_for_details = asks_for_details
         self._writers: dict[str, PartWriter] = {}
         self._closed: list[tuple[Path, Part]] = []
         self.parts = parts
@@ -67,7 +70,9 @@ class Output:
             record["_unavailable"] = True
             counts.messages_unavailable += 1
         counts.messages += 1
-        counts.comparable += is_comparable(record, self._against)
+        if has_details(record, asked=self._asks_for_details()):
+            counts.messages_detailed += 1
+            counts.comparable += is_before(record, self._against)
         reading.thread.exported += 1
         self._write(MESSAGES, record, truncated)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from airflow_provider_pageconv.dump.store import told
+
 CONVERSATIONS, MESSAGES = "conversations", "messages"
 STREAMS = (CONVERSATIONS, MESSAGES)
 SUFFIXES = {"gzip": ".jsonl.gz", "none": ".jsonl"}
@@ -70,7 +72,9 @@ class PartWriter:
         self.path = path
         self.stream = stream
         self.records = 0
-        self._raw = path.open("xb")
+        self._told = f"write {path}, which lies among the temporary files of the worker"
+        with told(self._told):
+            self._raw = path.open("xb")
         self._sink = _Hashing(self._raw)
         self._gzip = (
             gzip.GzipFile(filename="", fileobj=self._sink, mode="wb", mtime=0, compresslevel=6)
@@ -88,9 +92,10 @@ class PartWriter:
     def close(self) -> Part:
         """Finish the file and tell what is in it."""
         self._drain()
-        if self._gzip:
-            self._gzip.close()
-        self._raw.close()
+        with told(self._told):
+            if self._gzip:
+                self._gzip.close()
+            self._raw.close()
         return Part(self.stream, self.records, self._sink.size, self._sink.sha256.hexdigest())
 
     def discard(self) -> None:
@@ -100,5 +105,6 @@ class PartWriter:
         self.path.unlink(missing_ok=True)
 
     def _drain(self) -> None:
-        (self._gzip or self._sink).write(bytes(self._buffer))
+        with told(self._told):
+            (self._gzip or self._sink).write(bytes(self._buffer))
         self._buffer.clear()

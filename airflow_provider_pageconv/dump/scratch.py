@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from airflow_provider_pageconv.dump.store import told
+
 PREFIX = "pageconv-parts-"
 
 
@@ -19,10 +21,11 @@ def scratch_folder() -> Iterator[Path]:
 
     Whoever uses one holds a lock on it, which the kernel gives back when the process is gone.
     """
-    for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        _remove_if_left(other)
-    # Without its lock nobody may see it, so it gets its name last.
-    made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    with told("make a folder for temporary files on the worker"):
+        for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            _remove_if_left(other)
+        # Without its lock nobody may see it, so it gets its name last.
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
     lock = os.open(made, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # where a file system has no locks, nobody removes what others left

@@ -84,17 +84,17 @@ class FsspecStore:
 
     def put(self, local: Path, key: str) -> None:
         path = self._path(key)
-        with _told(f"write {path}"):
+        with told(f"write {path}"):
             self._fs.put_file(str(local), path)
 
     def put_bytes(self, data: bytes, key: str) -> None:
         path = self._path(key)
-        with _told(f"write {path}"):
+        with told(f"write {path}"):
             self._fs.pipe_file(path, data)
 
     def read(self, key: str) -> bytes:
         path = self._path(key)
-        with _told(f"read {path}", FileNotFoundError):
+        with told(f"read {path}", FileNotFoundError):
             data: bytes = self._fs.cat_file(path)
         return data
 
@@ -102,7 +102,7 @@ class FsspecStore:
         self._fs.invalidate_cache()
         base = self._path(prefix)
         try:
-            with _told(f"list {base}", FileNotFoundError):
+            with told(f"list {base}", FileNotFoundError):
                 found = self._fs.find(base, detail=True)
         except FileNotFoundError:
             return []
@@ -124,13 +124,13 @@ class FsspecStore:
 
     def copy(self, source: str, key: str) -> None:
         origin, path = self._path(source), self._path(key)
-        with _told(f"copy {origin} to {path}"):
+        with told(f"copy {origin} to {path}"):
             self._fs.cp_file(origin, path)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             path = self._path(key)
-            with contextlib.suppress(FileNotFoundError), _told(f"delete {path}", FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), told(f"delete {path}", FileNotFoundError):
                 self._fs.rm_file(path)
 
 
@@ -169,7 +169,7 @@ class LocalStore(FsspecStore):
         folders = set()
         for key in keys:
             path = Path(self._path(key))
-            with _told(f"delete {path}"):
+            with told(f"delete {path}"):
                 path.unlink(missing_ok=True)
             folders.add(path.parent)
         for folder in folders:
@@ -177,7 +177,7 @@ class LocalStore(FsspecStore):
 
     def _place(self, key: str, write: Any) -> None:
         path = self._path(key)
-        with _told(f"write {path}"):
+        with told(f"write {path}"):
             self._rename_into(path, write)
 
     def _rename_into(self, path: str, write: Any) -> None:
@@ -209,7 +209,7 @@ class LocalStore(FsspecStore):
 
 
 @contextlib.contextmanager
-def _told(doing: str, *passed_on: type[Exception]) -> Iterator[None]:
+def told(doing: str, *passed_on: type[Exception]) -> Iterator[None]:
     """Say in a sentence what a store would not do."""
     try:
         yield

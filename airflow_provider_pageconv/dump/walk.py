@@ -24,7 +24,7 @@ from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.scratch import scratch_folder
-from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.store import Store, StoreError
 from airflow_provider_pageconv.dump.threads import Reading, Scope, Split, Thread, iso, prepared, split
 from airflow_provider_pageconv.dump.window import Window, seconds
 from airflow_provider_pageconv.graph.edges import (
@@ -37,7 +37,9 @@ from airflow_provider_pageconv.graph.edges import (
 )
 from airflow_provider_pageconv.graph.errors import (
     CallsStopped,
+    GraphAuthError,
     GraphCursorError,
+    GraphPermissionError,
     GraphRequestError,
     GraphTransientError,
     GraphUnavailableError,
@@ -49,9 +51,10 @@ log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 40.0
 """A kill may cost the calls of the last 60 seconds; this leaves time for the call and the checkpoint themselves."""
 
+_LOOK_SECONDS = 1.0
 MANIFEST_VERSION = 1
 _MOST_DEATHS = 5
-_AFTER_LISTS = 100
+_LISTS, _THREADS = 0, 1
 READERS = 4
 """Threads of one folder that are read at the same time: at 2 calls a second enough for answers that take 2 s."""
 
@@ -120,8 +123,8 @@ class FolderExport:
     :param monotonic: a monotonic clock, in seconds.
     :param report: told of every call, for the progress that a task shows.
     :param rank: the folder's place among those of its task. A list is a chain of calls, each of which needs the answer to
-        the one before, so lists go before threads, and the first folder's before the others'.
-    :param readers: threads that are read at the same time; 0 reads one after the other, as the list is walked.
+        the one before, so lists go before threads, and the first folder's mostly before the others'.
+    :param readers: threads that are read at the same time; 0 does everything in one thread, one call after the other.
     """
 
     def __init__(
@@ -195,13 +198,21 @@ class FolderExport:
                 self.checkpoint()
             except Superseded:
                 raise
-            except BaseException:
+            except BaseException as error:
                 if not self._torn:
-                    self.checkpoint()
+                    self._save_at_the_end(error)
                 raise
             finally:
                 self._output.discard()
         return self._publish()
+
+    def _save_at_the_end(self, error: BaseException) -> None:
+        try:
+            self.checkpoint()
+        except StoreError as trouble:
+            if not isinstance(error, (GraphAuthError, GraphPermissionError, GraphRequestError)):
+                raise
+            log.warning("%s", trouble)  # beside what no further try can change it is no news
 
     def begin(self) -> None:
         """Take up what an earlier try of this run left, or begin; comes before :meth:`run`."""
@@ -257,15 +268,22 @@ class FolderExport:
             compression=self.spec.compression,
             max_part_records=self.spec.max_part_records,
             asks_for_sender=lambda: self._asks_for_sender,
+            asks_for_details=lambda: self._asks_for_details,
             parts=self._parts,
         )
 
     def _walk(self) -> None:
         """Walk the list; what its threads hold beyond it is read at the same time, for the API answers slowly."""
-        with ThreadPoolExecutor(max(self._readers, 1), thread_name_prefix=f"read-{self.folder}") as pool:
+        ended = threading.Event()
+        with ThreadPoolExecutor(self._readers + 1, thread_name_prefix=f"read-{self.folder}") as pool:
             readers = [pool.submit(self._end_with_error, self._read_threads) for _ in range(self._readers)]
-            self._end_with_error(self._walk_list)
-            wait(readers)
+            if self._readers:
+                pool.submit(self._end_with_error, lambda: self._save_in_time(ended))
+            try:
+                self._end_with_error(self._walk_list)
+                wait(readers)
+            finally:
+                ended.set()
         if not self._readers:
             self._end_with_error(self._read_threads)
         if self._error is not None:
@@ -529,9 +547,10 @@ class FolderExport:
     def _note_sender(self) -> None:
         fields = self._list_query().message_fields
         self._asks_for_sender = fields is not None and "from" in fields.names
+        self._asks_for_details = fields is not None and bool({*fields.names} - {"id", "created_time"})
 
     def _fetch(self, pager: Pager) -> EdgePage:
-        rank = self._rank if pager is self._pager else _AFTER_LISTS + self._rank
+        rank = (_LISTS if pager is self._pager else _THREADS, self._rank)
         page = pager.fetch(lambda request: self._get(replace(request, rank=rank)))
         with self._turn:
             for name in pager.dropped:
@@ -554,8 +573,13 @@ class FolderExport:
             self._changed = True
 
     def _save_if_due(self) -> None:
-        if self._monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+        if self._changed and self._monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
             self.checkpoint()
+
+    def _save_in_time(self, ended: threading.Event) -> None:
+        """Make safe what was fetched also while every call waits: for a silent server, or for others to go first."""
+        while not ended.wait(_LOOK_SECONDS) and self._error is None:
+            self._save_if_due()
 
     def checkpoint(self, *, even_if_unchanged: bool = False) -> None:
         """Make what was fetched since the last checkpoint safe.
@@ -613,6 +637,7 @@ class FolderExport:
     def _holds_fewer(self, published: Mapping[str, Any]) -> bool:
         counts = self.progress.counts
         theirs = int(published.get("messages", 0)) - int(published.get("messages_unavailable", 0))
+        theirs = int(published.get("messages_detailed", theirs))
         if not self.spec.messages and not theirs:
             return counts.conversations < int(published.get("conversations", 0))
         comparable = counts.comparable
@@ -620,7 +645,7 @@ class FolderExport:
         if against is None or against["export_id"] != published.get("export_id"):
             # Another run has published since this walk began: what was counted meanwhile was counted for its predecessor.
             until = moment(published["until"]).timestamp() if published.get("until") else None
-            comparable = self.destination.count_comparable(self._parts, until)
+            comparable = self.destination.count_comparable(self._parts, until, asks_for_details=self._asks_for_details)
         return comparable < theirs
 
     def _is_ours(self, published: Mapping[str, Any]) -> bool:
@@ -646,6 +671,7 @@ class FolderExport:
             "conversations": counts.conversations,
             "messages": counts.messages,
             "messages_unavailable": counts.messages_unavailable,
+            "messages_detailed": counts.messages_detailed,
             "messages_undated": counts.messages_undated,
             "conversations_unavailable": counts.conversations_unavailable,
             "fields": {
@@ -680,7 +706,7 @@ class FolderExport:
         if counts.conversations_undated:
             warnings.append(f"{counts.conversations_undated} conversations came without updated_time: left out.")
         warnings += [
-            f"{count} lists at {path} had further pages, which were not fetched."
+            f"{count} lists at {path!r} had further pages, which were not fetched."
             for path, count in sorted(progress.truncated.items())
         ]
         return warnings

@@ -165,9 +165,9 @@ class GraphClient:
         try:
             answer = decipher(status, headers, body, request)
         except GraphRateLimitError as error:
-            self.usage = error.usage or self.usage
+            self.usage = error.usage
             raise
-        self.usage = answer.usage or self.usage
+        self.usage = answer.usage
         self.pace.heed(answer.usage)
         if answer.version and answer.version != self.version and not self._warned_of_version:
             self._warned_of_version = True

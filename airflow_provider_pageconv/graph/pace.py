@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
 from collections.abc import Callable
@@ -17,6 +16,10 @@ see a call too many in a second all the same, the calls of a second are spread o
 _INSTANT = 1e-6
 _MOST_SLEEPS = 1000
 """So that a clock that stands still cannot hold a call for ever."""
+
+_FAIR_TURNS = 4
+"""Every so many calls the one goes first that has waited longest among those of the first class: a list whose answers come
+fast would else keep all others from beginning."""
 
 _GREATEST_PENALTY = 16.0
 _FORGIVEN_AFTER = 20
@@ -49,8 +52,9 @@ class Pace:
         self._percents = slow_percent, stop_percent
         self._last = float("-inf")
         self._line = threading.Condition()
-        self._tickets: list[tuple[int, int]] = []
+        self._tickets: list[tuple[tuple[int, int], int]] = []
         self._numbers = itertools.count()
+        self._passed = 0
         self._usage_factor = 1.0
         self._penalty = 1.0
         self._good = 0
@@ -61,24 +65,33 @@ class Pace:
         factor = max(self._usage_factor, self._penalty)
         return self._interval if factor == 1.0 else max(self._interval, _DOCUMENTED_INTERVAL) * factor
 
-    def wait(self, rank: int = 0) -> None:
+    def _first(self) -> tuple[tuple[int, int], int]:
+        """Who goes next; it changes only where somebody comes or goes, which :meth:`wait` tells all others."""
+        first = min(self._tickets)
+        if self._passed % _FAIR_TURNS:
+            return first
+        return min((ticket for ticket in self._tickets if ticket[0][0] == first[0][0]), key=lambda ticket: ticket[1])
+
+    def wait(self, rank: tuple[int, int] = (0, 0)) -> None:
         """Wait for one's turn. Only the first in line waits at the clock: no two wake together.
 
-        :param rank: the lowest goes first, whoever came first among equals.
+        :param rank: class, and place in it: the lowest goes first, whoever came first among equals; but now and then
+            whoever has waited longest in its class.
         """
         ticket = (rank, next(self._numbers))
         with self._line:
-            heapq.heappush(self._tickets, ticket)
+            self._tickets.append(ticket)
         slept = 0
         try:
             while True:
                 with self._line:
-                    self._line.wait_for(lambda: self._tickets[0] == ticket)
+                    self._line.wait_for(lambda: self._first() == ticket)
                     early = self._last + self.interval - self._clock()
                     # Again and again, for others may go first, and the call before may leave late: see sent().
                     if early <= _INSTANT or slept == _MOST_SLEEPS:
                         # Counted from when the call is let through, so that a late one is not followed by a hurried one.
                         self._last = self._clock()
+                        self._passed += 1
                         return
                 slept += 1
                 if self._sleep(early):  # interrupted: nobody is to call any more
@@ -86,7 +99,6 @@ class Pace:
         finally:
             with self._line:
                 self._tickets.remove(ticket)
-                heapq.heapify(self._tickets)
                 self._line.notify_all()
 
     def sent(self) -> None:

@@ -102,13 +102,13 @@ class Request:
     """One GET, without the address of the server, the version and the credentials.
 
     :param is_list: the answer has to be a page of results.
-    :param rank: of the calls that wait for the pace, those of the lowest go first.
+    :param rank: class, and place in it: see :meth:`~airflow_provider_pageconv.graph.pace.Pace.wait`.
     """
 
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     is_list: bool = False
-    rank: int = 0
+    rank: tuple[int, int] = (0, 0)
 
     @property
     def field_names(self) -> frozenset[str]:

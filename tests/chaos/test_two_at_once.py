@@ -129,7 +129,7 @@ def test_a_try_that_is_held_to_be_gone_spoils_nothing_for_its_successor(story: S
     tries = list(story.trace.tries(run_id))
     assert tries[:2] == [pid, successor]  # that the first one ended at last may make Airflow end the second one too
     for earlier, later in itertools.pairwise(tries):
-        claimed = min(line["at"] for line in story.trace.lines(later) if "/claim.json" in line["key"])
+        claimed = min(line["at"] for line in story.trace.lines(later) if "/claim" in line["key"])
         late = [line for line in story.trace.lines(earlier) if line["at"] > claimed]
         assert earlier != pid or any(line["operation"] == "try" for line in late), "it has not met its successor"
         assert not [line for line in late if line["what"] == "begin" and line["key"].startswith("_manifests/")]

@@ -317,6 +317,6 @@ def every_step_saved() -> Iterator[None]:
         walk.CHECKPOINT_SECONDS = before
 
 
-def documents(files: Destination, below: str = "_staging") -> dict[str, Any]:
-    """Return the JSON files below a folder."""
-    return {name: json.loads(files.read(name)) for name in files.names(below) if name.endswith(".json")}
+def checkpoints(files: Destination) -> list[dict[str, Any]]:
+    """Return the checkpoints that lie in the staging area."""
+    return [json.loads(files.read(name)) for name in files.names("_staging") if "/checkpoint-" in name]

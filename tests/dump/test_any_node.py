@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pageconv.graph.errors import GraphError
@@ -27,7 +27,10 @@ leaves = (
     | st.sampled_from([10**400, -(10**30), "\ud800", "2026-11-20T10:59:00+0000", "9999-99-99T99:99:99+9999", "1"])
 )
 anything = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(), max_size=4), inner, max_size=3)
+    ),
 )
 times = st.sampled_from(["2026-11-20T10:59:00+0000", "2026-11-18T00:00:00+0000", "2020-01-01T00:00:00-1200"]) | leaves
 pagings = (
@@ -71,7 +74,13 @@ class Babbling:
         return decipher(200, {}, json.dumps(left.pop(0) if left else {"data": []}).encode(), request)
 
 
+NAMES_NOBODY_CAN_WRITE = {
+    "id": "1", "updated_time": "2026-11-20T10:59:00+0000", "\ud800\n": {"data": [], "paging": {"next": "x"}}
+}  # fmt: skip
+
+
 @settings(deadline=None, max_examples=300)
+@example([{"data": [NAMES_NOBODY_CAN_WRITE]}], [], None)
 @given(
     st.lists(pages(threads), max_size=4), st.lists(pages(messages), max_size=4), st.sampled_from([None, NOW - 3 * DAY])
 )

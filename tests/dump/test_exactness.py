@@ -212,7 +212,9 @@ def test_inner_lists_that_have_a_further_page_are_counted(tmp_path: Path) -> Non
         )
     assert crowded
     assert manifest["truncated_edges"] == {"messages.attachments": crowded, "messages.reactions": crowded}
-    assert f"{crowded} lists at messages.attachments had further pages, which were not fetched." in manifest["warnings"]
+    assert (
+        f"{crowded} lists at 'messages.attachments' had further pages, which were not fetched." in manifest["warnings"]
+    )
     assert not any(b"paging" in files.read(name) for name in files.names("_manifests"))
     for record in files.records("messages"):
         assert "paging" not in json.dumps(record)

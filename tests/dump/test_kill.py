@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import threading
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_pageconv.dump.scratch import scratch_folder
-from airflow_provider_pageconv.sandbox import Life, Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.dump import victim
 from tests.dump.exporting import (
     FOLDERS,
@@ -46,13 +47,22 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _kill_at(
-    context: ForkServerContext, box: Sandbox, files: Destination, call: int, s3: dict[str, Any] | None = None
+    context: ForkServerContext,
+    box: Sandbox,
+    files: Destination,
+    call: int,
+    s3: dict[str, Any] | None = None,
+    *,
+    after: float = 0.0,
+    checkpoint_seconds: float = -1.0,
 ) -> None:
     options = {"platform": "messenger", "page_id": box.page.id, "run_key": run_key(), "page_size": 10}
     process = context.Process(
-        target=victim.export, args=(box.url, box.token, FOLDERS, files.root, s3, options, tempfile.tempdir)
+        target=victim.export,
+        args=(box.url, box.token, FOLDERS, files.root, s3, options, tempfile.tempdir, checkpoint_seconds),
     )
-    life = box.life.add(Life("call", at=call, do=lambda _: process.kill()))
+    kill = threading.Timer(after, process.kill) if after else None
+    life = box.life.add(Life("call", at=call, do=lambda _: kill.start() if kill else process.kill()))
     process.start()
     process.join(60)
     assert process.exitcode == -9, "it came to its end before it was killed"
@@ -87,9 +97,28 @@ def test_killed_at_each_call_in_turn_it_loses_and_doubles_nothing(processes: For
         assert least > 10
 
 
+def test_killed_while_a_call_hangs_it_keeps_what_was_fetched_before(
+    processes: ForkServerContext, tmp_path: Path
+) -> None:
+    """A checkpoint is due after a time, and not only when an answer comes: a silent server may take minutes."""
+    files = local(tmp_path / "export")
+    with Sandbox(conversations=0, folders={"inbox": 300}, messages=2) as box:
+        least = sum(least_calls(box.data(), folder, 10) for folder in FOLDERS)
+        silence = box.faults.add(Fault(kind="silence", seconds=60, on="conversations", at=20, every=1))
+        _kill_at(processes, box, files, 20, after=4.0, checkpoint_seconds=1.0)
+        box.life.clear()
+        box.faults.remove(silence)
+        all_folders(box, store_of(files), page_size=10).run()
+        assert len(box.requests) <= least + len(FOLDERS)
+        manifests = files.manifests().values()
+        assert sum(manifest["api_calls"] for manifest in manifests) == len(box.requests)
+        assert_holds(files, owed(box.data()))
+    assert_tidy(files)
+
+
 def test_killed_again_and_again_it_comes_to_its_end(processes: ForkServerContext, tmp_path: Path) -> None:
     """Every try is killed at its sixth call; each gets a little further."""
-    files = local(tmp_path)
+    files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 300}, messages=2) as box:
         data = box.data()
         for _ in range(4):

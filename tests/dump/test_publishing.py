@@ -126,6 +126,35 @@ def test_newer_messages_do_not_make_up_for_forgotten_ones(tmp_path: Path) -> Non
     assert_tidy(files)
 
 
+def test_texts_that_the_api_forgot_are_not_replaced_by_bare_ids(tmp_path: Path) -> None:
+    """Also where the sender is not asked for, and nobody can tell why there is no text."""
+    files = local(tmp_path)
+    with box_of(messages=20, long_every=1) as box:
+        thread = next(iter(box.page.threads()))
+        first, _ = export(box, store_of(files), run="run-1")
+        for hours in range(1, 4):
+            box.page.add_message(thread.id, at=NOW + timedelta(hours=hours))
+        options = {"clock": lambda: NOW + DAY, "message_fields": ("message",)}
+        kept, is_new = export(box, store_of(files), run="run-2", **options)
+        assert not is_new
+        assert kept["export_id"] == first["export_id"]
+
+        export(box, store_of(files), run="run-3", overwrite=True, **options)
+        again, is_new = export(box, store_of(files), run="run-4", **options)
+        assert is_new, "the same export again"
+        assert again["messages"] == first["messages"] + 3
+        assert again["messages_detailed"] <= again["messages"] - 3
+
+
+def test_an_export_of_bare_ids_that_was_asked_for_replaces_its_predecessor(tmp_path: Path) -> None:
+    """Nothing else was asked for, so nothing is missing."""
+    files = local(tmp_path)
+    with box_of(messages=2) as box:
+        for run in ("run-1", "run-2"):
+            _, is_new = export(box, store_of(files), run=run, message_fields=("id",))
+            assert is_new
+
+
 def test_what_another_run_published_meanwhile_is_measured_as_well(tmp_path: Path) -> None:
     """The walk was counted for the predecessor that was there when it began; it is counted again for the new one."""
     files = local(tmp_path)
@@ -331,7 +360,7 @@ def test_files_of_nobody_are_noted_and_swept_seven_days_later(tmp_path: Path) ->
         files.write(stranger, b"somebody's")
         all_folders(box, store_of(files), ("inbox",), run="run-1").run()
         assert files.read(stranger) == b"somebody's"
-        assert [name.rpartition("/")[2] for name in files.names("_staging")] == ["note-strangers.json"]
+        assert [name.rpartition("/")[2] for name in files.names("_staging")] == ["note-strangers"]
         # The run once more, after it has finished: still not 7 days.
         all_folders(box, store_of(files), ("inbox",), run="run-1").run()
         assert files.read(stranger) == b"somebody's"
@@ -350,9 +379,9 @@ def test_files_that_were_published_meanwhile_are_not_swept(tmp_path: Path) -> No
         published = next(name for name in files.names("messages"))
         staging = f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox/feedfacefeedface"
         (manifest,) = files.manifests()
-        files.write(f"{staging}/note-strangers.json", json.dumps({"manifest": manifest, "files": [published]}).encode())
+        files.write(f"{staging}/note-strangers", json.dumps({"manifest": manifest, "files": [published]}).encode())
         old = (box.clock() - timedelta(days=9)).timestamp()
-        os.utime(Path(files.root) / staging / "note-strangers.json", (old, old))
+        os.utime(Path(files.root) / staging / "note-strangers", (old, old))
         export(box, store_of(files), run="run-2", since=NOW - DAY, until=NOW)
         assert published in files.names()
         assert files.names("_staging") == []

@@ -29,7 +29,7 @@ from tests.dump.exporting import (
     all_folders,
     assert_holds,
     assert_tidy,
-    documents,
+    checkpoints,
     every_step_saved,
     export,
     folder_export,
@@ -302,7 +302,7 @@ def _interrupted(box: Sandbox, files: Destination, at: int = 4, **options: Any) 
         b'{"version": 1}',
         b"\xff\xfe\x00",
         b'{"version":1,"parent":null,"progress":[],"parts":[],"seen":"","read":{},"readings":null}',
-        b'{"version":1,"parent":"checkpoint-000001-gone.json","progress":{},"parts":[],"seen":"","read":{},"readings":null}',
+        b'{"version":1,"parent":"checkpoint-000001-gone","progress":{},"parts":[],"seen":"","read":{},"readings":null}',
         b'{"version":1,"parent":null,"progress":{"counts":{},"waiting":{}},"parts":[],"seen":"","read":[],"readings":null}',
     ],
     ids=range(10),
@@ -390,9 +390,7 @@ def test_after_a_clear_finished_folders_are_exported_anew_and_unfinished_ones_go
         with pytest.raises(GraphAuthError):
             export(box, store_of(files), "inbox", page_size=10)
         box.faults.remove(fault)
-        unfinished = {
-            document["progress"]["export_id"] for name, document in documents(files).items() if "/check" in name
-        }
+        unfinished = {document["progress"]["export_id"] for document in checkpoints(files)}
         box.forget()
         for folder in ("inbox", "other"):
             export(box, store_of(files), folder, clear=1, page_size=10)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import select
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -119,12 +121,24 @@ def test_a_file_that_may_not_grow_further_is_told_and_costs_nothing_that_was_the
 
         for limit in (100, 2_000, 30_000):
             said = in_a_process_of_its_own(lambda limit=limit: confined(limit))
-            assert said.endswith("File too large") or "[Errno 27] File too large" in said
+            assert re.fullmatch(
+                r"StoreError: Cannot write \S+(, which lies among the temporary files of the worker)?: File too large",
+                said,
+            )
             published = {name: content for name, content in files.snapshot().items() if not name.startswith("_staging")}
             assert published == before
         export(box, store_of(files), run="run-2", page_size=10, compression="none")
         assert_holds(files, owed(box.data()))
         assert_tidy(files)
+
+
+def test_a_worker_without_a_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the destination that fails."""
+    files = local(tmp_path / "export")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with small_box() as box, pytest.raises(StoreError) as caught:
+        export(box, store_of(files))
+    assert str(caught.value) == "Cannot make a folder for temporary files on the worker: No such file or directory"
 
 
 def test_a_folder_that_may_not_be_written_to_is_told(tmp_path: Path) -> None:

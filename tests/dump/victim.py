@@ -26,14 +26,16 @@ def export(
     s3: dict[str, Any] | None,
     options: dict[str, Any],
     scratch: str,
+    checkpoint_seconds: float,
 ) -> None:
-    """Export some folders, with a checkpoint after every step.
+    """Export some folders.
 
     :param s3: options of the S3 file system; ``None`` for a local folder.
     :param scratch: the temporary folder.
+    :param checkpoint_seconds: after how long a checkpoint is due; below 0 after every step.
     """
     tempfile.tempdir = scratch
-    walk.CHECKPOINT_SECONDS = -1.0
+    walk.CHECKPOINT_SECONDS = checkpoint_seconds
     fs = fsspec.filesystem("s3", skip_instance_cache=True, **s3) if s3 else fsspec.filesystem("file")
     client = GraphClient(url, Credentials(token), version="v26.0", calls_per_second=0)
     spec = Spec(window=Window(), **options)

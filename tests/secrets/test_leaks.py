@@ -296,7 +296,7 @@ def test_all_that_is_looked_at_is_there(left: Left) -> None:
     assert len(rows(copy, 'select kwargs from "trigger"')) >= 2
     assert rows(database, "select conn_id from connection where conn_type = 'pageconv'") == []
     names = {path.name.split("-")[0] for path in left.data() + left.about_the_data()}
-    assert {"part", "readings", "checkpoint", "claim.json"} <= names
+    assert {"part", "readings", "checkpoint", "claim"} <= names
     assert any(path.name.startswith("window=") for path in left.about_the_data())
 
 
