@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_pageconv import parameters
 from airflow_provider_pageconv.graph.edges import FOLDERS
@@ -107,6 +108,17 @@ def _number(name: str, extra: dict[str, Any], key: str, default: float, *, least
     return number
 
 
+def _percent(option: str, value: str) -> float:
+    """Read what Airflow's configuration says."""
+    try:
+        percent = float(value)
+    except ValueError:
+        percent = math.nan
+    if not percent > 0:
+        raise ValueError(f"[pageconv] {option} of Airflow's configuration is {value!r}: it takes a number above 0.")
+    return percent
+
+
 class PageConversationsHook(BaseHook):
     """Reads the conversations of a Facebook Page, and of the Instagram account that belongs to it.
 
@@ -155,14 +167,18 @@ class PageConversationsHook(BaseHook):
                 calls_per_second=settings.calls_per_second,
                 timeout=settings.timeout,
                 stop=self.stop,
-                slow_percent=conf.getfloat("pageconv", "usage_slow_percent", fallback=SLOW_PERCENT),
-                stop_percent=conf.getfloat("pageconv", "usage_stop_percent", fallback=STOP_PERCENT),
+                slow_percent=_percent(
+                    "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
+                ),
+                stop_percent=_percent(
+                    "usage_stop_percent", conf.get("pageconv", "usage_stop_percent", fallback=str(STOP_PERCENT))
+                ),
             )
         return self._client
 
     @property
     def usage(self) -> Usage | None:
-        """What the usage headers of the last answer that had any said."""
+        """What the usage headers of the last answer said; ``None`` if it had none."""
         return self._client.usage if self._client else None
 
     def page_id(self, page_id: str | None = None) -> str:
@@ -255,10 +271,14 @@ class PageConversationsHook(BaseHook):
         from airflow_provider_pageconv.graph.protocol import Request
 
         try:
-            node = self.get_conn().get(Request("me", {"fields": "id"})).data
+            # https://developers.facebook.com/docs/graph-api/overview: metadata=1 tells the type of a node.
+            node = self.get_conn().get(Request("me", {"fields": "id", "metadata": "1"})).data
             page_id = self.settings.page_id
-        except (GraphError, ValueError) as error:
+        except (AirflowException, GraphError, ValueError) as error:
             return False, str(error)
+        metadata = node.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("type") == "user":
+            return False, "The access token is a user's, not a Page's: put the own one of the Page in."
         if page_id and node.get("id") != page_id:
             return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in."
         return True, f"The access token is good{f' for the Page {page_id}' if page_id else ''}."

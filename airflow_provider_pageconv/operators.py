@@ -14,6 +14,7 @@ from airflow_provider_pageconv.graph.edges import FOLDERS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_pageconv.dump.folders import FoldersExport, Outcome
     from airflow_provider_pageconv.dump.walk import Spec
@@ -123,6 +124,13 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._killed = False
         parameters.check(self._parameters())
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
+        """Check what is known before the task is mapped: Airflow makes the mapped ones only when the run is under way."""
+        parameters.check({name: kwargs[name] for name in parameters.CHECKS if name in kwargs})
+        mapped: OperatorPartial = super().partial(**kwargs)
+        return mapped
+
     def _parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters.CHECKS}
 
@@ -181,7 +189,15 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         checked = parameters.check(self._parameters(), rendered=True)
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
-        path = ObjectStoragePath(self.destination)
+        try:
+            path = ObjectStoragePath(self.destination)
+            fs = path.fs
+        except ValueError as error:
+            raise parameters.refuse(
+                "destination",
+                str(self.destination),
+                f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
+            ) from error
         folders = checked["folders"] or FOLDERS[spec.platform]
         policy = Policy(
             fail=self.on_rate_limit == "fail",
@@ -189,7 +205,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             timeout=self.rate_limit_timeout,
             release_after=self.release_slot_after,
         )
-        export = FoldersExport(spec, folders, hook.get_conn(), open_store(path.fs, path.path), policy)
+        export = FoldersExport(spec, folders, hook.get_conn(), open_store(fs, path.path), policy)
         self._stop = hook.stop
         self._export = export
         if self._killed:
@@ -199,6 +215,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     def _conclude(self, context: Context, spec: Spec, outcomes: dict[str, Outcome]) -> dict[str, Any]:
         """Tell how it ended: in the log, to the assets, as the task's result."""
         from airflow.sdk import Asset
+        from airflow.sdk.definitions.asset import AssetRef
 
         from airflow_provider_pageconv.dump.folders import summary
 
@@ -206,7 +223,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._tell(result)
         events = context.get("outlet_events")
         for outlet in self.outlets:
-            if events is not None and isinstance(outlet, Asset):
+            if events is not None and isinstance(outlet, (Asset, AssetRef)):
                 events[outlet].extra = result
         return result
 

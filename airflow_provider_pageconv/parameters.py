@@ -7,14 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from airflow_provider_pageconv.dump.layout import is_safe
 from airflow_provider_pageconv.graph.edges import FOLDERS, field_name, parse_fields
 
 COMPRESSIONS = ("gzip", "none")
 FILE_FORMATS = ("jsonl",)
+LONGEST_SETTLE = timedelta(days=366)
 ON_RATE_LIMIT = ("reschedule", "defer", "wait", "fail")
 
+_LAST = datetime.max.replace(microsecond=0, tzinfo=timezone.utc) - LONGEST_SETTLE
+# A path from the root, or an address that names more than a scheme and a connection; file addresses hold such a path.
+_ROOT = re.compile(r"/|file:///|(?!file:)[A-Za-z][A-Za-z0-9+.-]*://([^/@]+@)?[^/@]+(/|\Z)")
 _ZONED = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d(:?\d\d){0,2}([.,]\d+)?\s?(Z|[+-]\d\d(:?\d\d)?)\Z")
+
+
+class ParameterError(AirflowFailException, ValueError):
+    """A parameter cannot be used. Airflow makes mapped tasks only when they run, and is not to try such a one again."""
 
 
 def is_template(value: object) -> bool:
@@ -26,16 +36,13 @@ def is_template(value: object) -> bool:
     return hasattr(value, "iter_references")
 
 
-def _refuse(name: str, value: object, allowed: str) -> ValueError:
-    return ValueError(f"{name} is {value!r}: it takes {allowed}.")
+def refuse(name: str, value: object, allowed: str) -> ParameterError:
+    return ParameterError(f"{name} is {value!r}: it takes {allowed}.")
 
 
 def destination(name: str, value: Any) -> Any:
-    text = str(value) if value is not None else ""
-    if not text.strip() or not ("://" in text or text.startswith("/")):
-        raise _refuse(
-            name, value, "the root of the data set, such as 's3://aws_default@bucket/pages' or 'file:///data'"
-        )
+    if not _ROOT.match(str(value) if value is not None else ""):
+        raise refuse(name, value, "the root of the data set, such as 's3://aws_default@bucket/pages' or 'file:///data'")
     return value
 
 
@@ -44,13 +51,13 @@ def identifier(name: str, value: Any) -> str | None:
         return None
     text = str(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not is_safe(text) or text == "None":
-        raise _refuse(name, value, "an id of the Graph API (letters, digits, '.', '_' and '-'), or None")
+        raise refuse(name, value, "an id of the Graph API (letters, digits, '.', '_' and '-'), or None")
     return text
 
 
 def platform(name: str, value: Any) -> str:
     if not isinstance(value, str) or value.lower() not in FOLDERS:
-        raise _refuse(name, value, "'messenger' or 'instagram'")
+        raise refuse(name, value, "'messenger' or 'instagram'")
     return value.lower()
 
 
@@ -61,19 +68,22 @@ def folders(name: str, value: Any) -> tuple[str, ...] | None:
     known = [folder for each in FOLDERS.values() for folder in each]
     good = isinstance(listed, (list, tuple)) and listed and all(folder in known for folder in listed)
     if not good or len(set(listed)) < len(listed):
-        raise _refuse(name, value, f"each once, some of {', '.join(FOLDERS['messenger'])}; or None for all of them")
+        raise refuse(name, value, f"each once, some of {', '.join(FOLDERS['messenger'])}; or None for all of them")
     return tuple(listed)
 
 
 def conversation_fields(name: str, value: Any) -> tuple[str, ...] | None:
-    fields = parse_fields(name, value)
+    fields = message_fields(name, value)
     if fields and any(field_name(one) == "messages" for one in fields):
-        raise _refuse(name, value, "fields of conversations; messages have their own, message_fields")
+        raise refuse(name, value, "fields of conversations; messages have their own, message_fields")
     return fields
 
 
 def message_fields(name: str, value: Any) -> tuple[str, ...] | None:
-    return parse_fields(name, value)
+    try:
+        return parse_fields(name, value)
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
 
 
 def moment(name: str, value: Any) -> datetime | None:
@@ -84,19 +94,19 @@ def moment(name: str, value: Any) -> datetime | None:
     time = value
     if isinstance(value, str):
         if not _ZONED.match(value.strip()):
-            raise _refuse(name, value, allowed)
+            raise refuse(name, value, allowed)
         import pendulum
 
         try:
             time = pendulum.parse(value.strip())
         except ValueError:
-            raise _refuse(name, value, allowed) from None
+            raise refuse(name, value, allowed) from None
     if not isinstance(time, datetime) or time.utcoffset() is None:
-        raise _refuse(name, value, allowed)
+        raise refuse(name, value, allowed)
     try:
         return round_up(time)
     except OverflowError:
-        raise _refuse(name, value, allowed) from None
+        raise refuse(name, value, allowed) from None
 
 
 def round_up(time: datetime) -> datetime:
@@ -107,19 +117,25 @@ def round_up(time: datetime) -> datetime:
 
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _refuse(name, value, "True or False")
+        raise refuse(name, value, "True or False")
     return value
 
 
 def count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _refuse(name, value, "a whole number, 1 or more")
+        raise refuse(name, value, "a whole number, 1 or more")
     return value
 
 
 def duration(name: str, value: Any) -> timedelta:
     if not isinstance(value, timedelta) or value < timedelta(0):
-        raise _refuse(name, value, "a timedelta, 0 or longer")
+        raise refuse(name, value, "a timedelta, 0 or longer")
+    return value
+
+
+def settle(name: str, value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or not timedelta(0) <= value <= LONGEST_SETTLE:
+        raise refuse(name, value, f"a timedelta from 0 to {LONGEST_SETTLE.days} days")
     return value
 
 
@@ -127,7 +143,7 @@ def optional_duration(name: str, value: Any) -> timedelta | None:
     if value is None:
         return None
     if not isinstance(value, timedelta) or value <= timedelta(0):
-        raise _refuse(name, value, "a timedelta longer than 0, or None")
+        raise refuse(name, value, "a timedelta longer than 0, or None")
     return value
 
 
@@ -145,13 +161,13 @@ def on_rate_limit(name: str, value: Any) -> str:
 
 def connection_id(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _refuse(name, value, "the id of a connection of type pageconv")
+        raise refuse(name, value, "the id of a connection of type pageconv")
     return value
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
-        raise _refuse(name, value, " or ".join(repr(one) for one in allowed))
+        raise refuse(name, value, " or ".join(repr(one) for one in allowed))
     return str(value)
 
 
@@ -163,7 +179,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "user_id": identifier,
     "since": moment,
     "until": moment,
-    "settle": duration,
+    "settle": settle,
     "messages": flag,
     "conversation_fields": conversation_fields,
     "message_fields": message_fields,
@@ -202,7 +218,7 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
     :param values: by name.
     :param rendered: whether templates have been rendered, so that what looks like one is a value.
     :return: the checked ones in the form that the export works with.
-    :raises ValueError: one of them cannot be used, by itself or together with another.
+    :raises ParameterError: one of them cannot be used, by itself or together with another.
     """
     known = {
         name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
@@ -212,20 +228,22 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
         wrong = [folder for folder in checked["folders"] if folder not in FOLDERS[checked["platform"]]]
         if wrong:
             allowed = ", ".join(FOLDERS[checked["platform"]])
-            raise _refuse("folders", values["folders"], f"on {checked['platform']} some of {allowed}, or None")
+            raise refuse("folders", values["folders"], f"on {checked['platform']} some of {allowed}, or None")
     since, until = checked.get("since"), checked.get("until")
     if since is not None and until is not None:
         check_order(since, until)
+    if until is not None and until > _LAST:
+        raise refuse("until", values["until"], f"a moment up to {_LAST:%Y-%m-%d}, or None for what there is by now")
     return checked
 
 
 def check_order(since: datetime, until: datetime) -> None:
     """Refuse a window that holds nothing.
 
-    :raises ValueError: ``since`` is not before ``until``.
+    :raises ParameterError: ``since`` is not before ``until``.
     """
     if since >= until:
-        raise ValueError(
+        raise ParameterError(
             f"since is {since.isoformat()} and until is {until.isoformat()}: since has to be before until. "
             "In Airflow 3 a schedule such as '@daily' has an empty data interval; "
             "CronDataIntervalTimetable gives the task a whole one."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
     def _checked(self) -> dict[str, Any]:
         percent = self.max_usage_percent
         if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 100:
-            raise ValueError(f"max_usage_percent is {percent!r}: it takes a number above 0, up to 100.")
+            raise parameters.refuse("max_usage_percent", percent, "a number above 0, up to 100")
         return parameters.check({name: getattr(self, name) for name in ("page_id", "platform", "pageconv_conn_id")})
 
     def execute(self, context: Context) -> Any:
@@ -76,10 +76,14 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Look once, and set when to look again."""
         result, named = self._look()
-        # Not beyond the timeout: Airflow looks at that only after a poke.
-        self.poke_interval = self._asked_interval if named is None else min(named.total_seconds(), self.timeout)
+        self.poke_interval = self._asked_interval if named is None else named.total_seconds()
         self.exponential_backoff = self._asked_backoff and named is None
         return result
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
+        """As Airflow has it, but not beyond the timeout, which Airflow looks at only after a poke."""
+        left = max(self.timeout - run_duration(), 1.0)
+        return min(super()._get_next_poke_interval(started_at, run_duration, poke_count), left)
 
     def _look_or_defer(self, context: Context, event: Any = None, looks: int = 1) -> Any:  # noqa: ARG002 - the event is but a moment
         """Look, and wait in the triggerer if it is not time yet; also where the triggerer hands the task back.

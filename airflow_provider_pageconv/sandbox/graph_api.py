@@ -285,7 +285,7 @@ class GraphApi:
             ident = at.access.page.id
         if ident in ("me", "SANDBOX-USER", _USER["id"]) and at.access.page is None:
             if edge is None:
-                return self._expand(at, "User", dict(_USER), self._asked(at, "User"))
+                return self._introspected(at, "user", self._expand(at, "User", dict(_USER), self._asked(at, "User")))
             if edge == "accounts":
                 return self._accounts(at)
             raise errors.not_found(ident)
@@ -293,7 +293,7 @@ class GraphApi:
         if page is not None:
             if edge is None:
                 at.usage.append((page.id, "pages"))
-                return self._page_node(at, page, self._asked(at, "Page"))
+                return self._introspected(at, "page", self._page_node(at, page, self._asked(at, "Page")))
             if edge == "conversations":
                 return self._conversations(at, page, at.call.params, self._asked(at, "UnifiedThread"), at.twist)
             raise errors.not_found(ident)
@@ -357,6 +357,10 @@ class GraphApi:
                 raise errors.unknown_field(field.name, node_type)
             if field.inner is not None:
                 self._check(field.inner, _INNER_TYPES.get((node_type, field.name), ""), version)
+
+    def _introspected(self, at: _Context, node_type: str, node: dict[str, Any]) -> dict[str, Any]:
+        """Tell what a node is, where that was asked for."""
+        return {**node, "metadata": {"type": node_type}} if at.call.params.get("metadata") == "1" else node
 
     def _page_node(self, at: _Context, page: Page, fields: Sequence[Field]) -> dict[str, Any]:
         node: dict[str, Any] = {

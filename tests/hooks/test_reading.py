@@ -18,7 +18,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphUnavailableError,
 )
 from airflow_provider_pageconv.hooks import PageConversationsHook
-from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
 
 PAGE = "100200300400500"
 FOLDERS = {"inbox": 130, "other": 12, "page_done": 0, "spam": 1}
@@ -231,6 +231,16 @@ def test_usage_is_what_the_last_answer_said(hook: PageConversationsHook) -> None
     assert "messenger" in hook.usage.by_type
 
 
+def test_after_an_answer_without_usage_headers_nothing_is_known_of_usage(
+    hook: PageConversationsHook, sandbox: Sandbox
+) -> None:
+    """What an earlier one said may be long out of date."""
+    list(hook.conversations())
+    sandbox.faults.add(Fault(kind="no_headers"))
+    list(hook.conversations())
+    assert hook.usage is None
+
+
 def test_a_hook_that_was_stopped_makes_no_call(hook: PageConversationsHook, sandbox: Sandbox) -> None:
     """As when its task is killed."""
     nodes = hook.conversations(page_size=10)
@@ -263,9 +273,30 @@ def test_a_good_connection_without_a_page_is_called_good_too(sandbox: Sandbox, m
     assert PageConversationsHook().test_connection() == (True, "The access token is good.")
 
 
+@pytest.mark.parametrize("page_id", [None, PAGE])
+def test_a_user_s_token_is_told(page_id: str | None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the connection names a Page or not."""
+    connect(monkeypatch, sandbox, password=sandbox.user_token, extra={"page_id": page_id})
+    sentence = "The access token is a user's, not a Page's: put the own one of the Page in."
+    assert PageConversationsHook().test_connection() == (False, sentence)
+
+
+def test_a_connection_that_is_not_there_is_told() -> None:
+    """In Airflow's own sentence."""
+    assert PageConversationsHook("nowhere").test_connection() == (False, "The conn_id `nowhere` isn't defined")
+
+
+def test_a_usage_percentage_that_is_none_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Airflow's configuration."""
+    connect(monkeypatch, sandbox)
+    monkeypatch.setenv("AIRFLOW__PAGECONV__USAGE_SLOW_PERCENT", "a lot")
+    sentence = "[pageconv] usage_slow_percent of Airflow's configuration is 'a lot': it takes a number above 0."
+    assert PageConversationsHook().test_connection() == (False, sentence)
+
+
 def test_the_token_of_something_else_than_the_page_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's token, or another Page's."""
-    for changes in ({"password": sandbox.user_token}, {"extra": {"page_id": "100200300400599"}}):
+    """Another Page's."""
+    for changes in ({"extra": {"page_id": "100200300400599"}},):
         connect(monkeypatch, sandbox, **changes)
         named = changes.get("extra", {}).get("page_id", PAGE)  # type: ignore[attr-defined]
         assert PageConversationsHook().test_connection() == (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_provider_pageconv.dump import checkpoint
+from airflow_provider_pageconv.dump.store import StoreError
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
     GraphPermissionError,
@@ -153,11 +156,12 @@ def test_on_kill_before_the_first_call_lets_none_be_made(box: Sandbox, tmp_path:
 
 
 def test_a_file_in_the_way_of_the_destination_is_an_error_before_the_first_call(box: Sandbox, tmp_path: Path) -> None:
-    """The storage's own sentence, and the file is as it was."""
+    """What could not be done, and the storage's reason; the file is as it was."""
     (tmp_path / "export").write_text("mine")
-    with pytest.raises(OSError, match=r"(Not a directory|File exists)") as caught:
-        run((tmp_path / "export").as_uri())
-    assert str(tmp_path / "export") in str(caught.value)
+    with pytest.raises(StoreError) as caught:
+        run((tmp_path / "export").as_uri(), folders="inbox")
+    manifest = f"_manifests/platform=messenger/page_id={box.page.id}/folder=inbox/window=all.json"
+    assert str(caught.value) == f"Cannot read {tmp_path}/export/{manifest}: Not a directory"
     assert box.requests == []
     assert (tmp_path / "export").read_text() == "mine"
 
@@ -165,12 +169,44 @@ def test_a_file_in_the_way_of_the_destination_is_an_error_before_the_first_call(
 def test_a_bucket_that_is_not_there_is_an_error_before_the_first_call(
     box: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The storage's own sentence."""
+    """What could not be done, and the storage's reason."""
     server = request.getfixturevalue("seaweedfs")
     monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_NO_BUCKET", server.connection())
-    with pytest.raises(OSError, match="The specified bucket does not exist"):
-        run("s3://pageconv_no_bucket@no-such-bucket/export")
+    with pytest.raises(StoreError) as caught:
+        run("s3://pageconv_no_bucket@no-such-bucket/export", folders="inbox")
+    staging = f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox"
+    said = re.sub(r"[0-9a-f]{24}/claim", "RUN/claim", str(caught.value))
+    assert said == f"Cannot write no-such-bucket/export/{staging}/RUN/claim: The specified bucket does not exist"
     assert box.requests == []
+
+
+def test_a_scheme_that_is_not_installed_is_an_error_before_the_first_call(box: Sandbox) -> None:
+    """Which extra brings it."""
+    with pytest.raises(AirflowFailException) as caught:
+        run("ftp.s://bucket/pages")
+    assert str(caught.value) == (
+        "destination is 'ftp.s://bucket/pages': it takes a scheme that is installed here (Unsupported filesystem: "
+        "'ftp.s'); the extras [s3], [gcs] and [azure] bring theirs."
+    )
+    assert box.requests == []
+
+
+def test_a_token_that_is_not_good_is_told_even_where_the_destination_fails_just_then(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No further try can change it."""
+    stage = checkpoint.Checkpoints.save
+
+    def full(self: checkpoint.Checkpoints, progress: checkpoint.Progress, **options: Any) -> None:
+        if progress.api_calls:
+            raise StoreError("Cannot write x: No space left on device")
+        stage(self, progress, **options)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", full)
+    box.faults.add(Fault(code=190, at=2))
+    with pytest.raises(AirflowFailException) as caught:
+        run((tmp_path / "export").as_uri(), folders="inbox", page_size=5)
+    assert isinstance(caught.value.__cause__, GraphAuthError)
 
 
 def test_a_connection_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import ObjectStoragePath
+from airflow.sdk import DAG, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator
 
@@ -21,7 +22,8 @@ FIELDS = "names of Graph API fields, such as 'id,participants', or None"
 NAIVE = datetime(2026, 11, 21)  # noqa: DTZ001 - that is the point
 
 WRONG: list[tuple[str, Any, str]] = [
-    *(("destination", value, ROOT) for value in ("", " ", "relative/path", None, 7)),
+    *(("destination", value, ROOT) for value in ("", " ", "relative/path", None, 7, "://", "file://", "file://data",
+                                                  "s3://", "s3://aws_default@", "s3:///pages")),
     *(("page_id", value, AN_ID) for value in ("", "a/b", "..", ".x", "a b", "x" * 129, "1\n", True, 1.5, ["1"])),
     *(("user_id", value, AN_ID) for value in ("", "../x", "ñ", b"1")),
     *(("folders", value, FOLDERS) for value in ((), [], "", "Inbox", "archive", ["inbox", "inbox"], {"inbox": 1}, [3])),
@@ -29,7 +31,9 @@ WRONG: list[tuple[str, Any, str]] = [
     *(("since", value, MOMENT) for value in ("", "None", "2026-11-21", "2026-11-21T00:00:00", NAIVE, 5, "yesterday",
                                              "2026-13-21T00:00:00Z", "P1D", "2026-11-21T00:00:00Z/2026-11-22T00:00:00Z")),
     *(("until", value, MOMENT) for value in ("", "None", NAIVE, True)),
-    *(("settle", value, "a timedelta, 0 or longer") for value in (5, None, timedelta(seconds=-1), "5m")),
+    ("until", "9999-12-31T23:59:59Z", "a moment up to 9998-12-30, or None for what there is by now"),
+    *(("settle", value, "a timedelta from 0 to 366 days") for value in (5, None, timedelta(seconds=-1), "5m",
+                                                                        timedelta.max)),
     *(("messages", value, "True or False") for value in (1, None, "false")),
     *(("conversation_fields", value, FIELDS) for value in ("", [], "id,,name", "id{", "id}", "{x}", 7, [None])),
     *(("message_fields", value, FIELDS) for value in ("", "from{id", ["id", ""], "a b")),
@@ -66,8 +70,29 @@ def test_a_wrong_parameter_is_refused_when_the_dag_is_parsed(name: str, value: A
     """The sentence names the parameter, the value and what is allowed."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole sentence is compared
         operator(**{"destination": "file:///data", name: value})
-    assert type(caught.value) is ValueError
     assert str(caught.value) == _sentence(name, value, allowed)
+
+
+@pytest.mark.parametrize("name, value, allowed", WRONG, ids=[f"{row[0]}={row[1]!r}"[:40] for row in WRONG])
+def test_a_wrong_parameter_of_mapped_tasks_is_refused_when_the_dag_is_parsed(
+    name: str, value: Any, allowed: str
+) -> None:
+    """What all of them share is known then, although Airflow makes them only in the run."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole sentence is compared
+        PageConversationsToObjectStorageOperator.partial(task_id="export", **{name: value})
+    assert str(caught.value) == _sentence(name, value, allowed)
+
+
+def test_a_wrong_parameter_that_tasks_are_mapped_over_ends_each_of_them_without_further_tries() -> None:
+    """Airflow makes a mapped task, and with it checks the value, when the task runs."""
+    with DAG("mapped", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        mapped = PageConversationsToObjectStorageOperator.partial(
+            task_id="export", destination="file:///data", page_size=10
+        ).expand(page_id=["1", "a/b"])
+    assert mapped.unmap({"page_id": "1"}).page_size == 10
+    with pytest.raises(AirflowFailException) as caught:
+        mapped.unmap({"page_id": "a/b"})
+    assert str(caught.value) == _sentence("page_id", "a/b", AN_ID)
 
 
 RENDERED = [row for row in WRONG if row[0] in TEMPLATED and (isinstance(row[1], str) or row[0] == "folders")]

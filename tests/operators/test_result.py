@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +81,14 @@ def test_every_outlet_s_event_carries_the_summary(box: Sandbox, tmp_path: Path) 
     result = run((tmp_path / "export").as_uri(), outlets=outlets, more={"outlet_events": events})
     for outlet in outlets:
         assert events[outlet].extra == result
+
+
+def test_an_outlet_that_is_named_by_reference_carries_it_too(box: Sandbox, tmp_path: Path) -> None:
+    """Only a running task can look up which asset that is, so the events are made up."""
+    events: dict[Any, Any] = defaultdict(SimpleNamespace)
+    reference = Asset.ref(name="pages")
+    result = run((tmp_path / "export").as_uri(), outlets=[reference], more={"outlet_events": events})
+    assert events[reference].extra == result
 
 
 def test_a_destination_may_be_a_path_object(box: Sandbox, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "sensors": {"graph", "hooks", "parameters", "triggers"},
     "operators": {"graph", "dump", "hooks", "parameters", "triggers"},
 }
-WITHOUT_AIRFLOW = ("provider", "graph", "dump", "parameters", "sandbox")
+WITHOUT_AIRFLOW = ("provider", "graph", "dump", "sandbox")
 # Inside `graph` these build on one another in this order, and all of them on the rest: errors, usage, pace.
 GRAPH_ORDER = ("protocol", "edges", "client")
 

@@ -168,6 +168,19 @@ class TestLimit:
         assert result["api_calls"] == len(limited.requests)
         assert 590 < result["waited_seconds"] <= 630
 
+    def test_what_the_folders_waited_together_counts_once(
+        self, monkeypatch: pytest.MonkeyPatch, limited: Sandbox, tmp_path: Path
+    ) -> None:
+        """For the task; the manifest of each folder that was not finished before has it too."""
+        task = Task(monkeypatch, limited, tmp_path, "reschedule")
+        with pytest.raises(LETS_GO["reschedule"]):
+            task.run()
+        pass_by(monkeypatch, 11 * MINUTE)
+        result = task.run()
+        waited = {folder: numbers["waited_seconds"] for folder, numbers in result["folders"].items()}
+        assert sum(590 < seconds <= 630 for seconds in waited.values()) > 1
+        assert result["waited_seconds"] == max(waited.values())
+
     def test_wait_sleeps_and_a_kill_ends_it_at_once(
         self, monkeypatch: pytest.MonkeyPatch, limited: Sandbox, tmp_path: Path
     ) -> None:

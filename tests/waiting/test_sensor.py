@@ -256,6 +256,17 @@ class TestTimeout:
         look = Sensing(monkeypatch, mode, [refused(60 * MINUTE)] * 9).look()
         assert about(look.again, timedelta(seconds=1000))
 
+    def test_the_last_look_is_when_what_is_left_of_the_time_is_up(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        """Also after it has waited for a while."""
+        sensing = Sensing(monkeypatch, mode, [refused(10 * MINUTE)] * 9)
+        if mode == "poke":
+            assert isinstance(sensing.look().error, AirflowSensorTimeout)
+            assert [round(nap) for nap in sensing.time.naps] == [600, 400, 1]
+        else:
+            assert about(sensing.look(elapsed=700).again, timedelta(seconds=300))
+
     @pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
     def test_it_is_skipped_then(self, monkeypatch: pytest.MonkeyPatch, mode: str, option: str) -> None:
         """`never_fail` in `poke` and `reschedule` mode is not asked about a time-out: so it is with Airflow's sensors."""
