@@ -104,9 +104,9 @@ def test_fewer_conversations_alone_do_not_keep_a_new_export_back(tmp_path: Path)
         assert_tidy(alone)
 
 
-def test_newer_messages_do_not_make_up_for_forgotten_ones(tmp_path: Path) -> None:
+def test_newer_messages_do_not_make_up_for_forgotten_ones(destination_files: Destination) -> None:
     """A dump of everything is measured by what is from before the published ``until``."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(messages=2) as box:
         threads = [thread.id for thread in box.page.threads()]
         export(box, store_of(files), run="run-1")
@@ -126,9 +126,9 @@ def test_newer_messages_do_not_make_up_for_forgotten_ones(tmp_path: Path) -> Non
     assert_tidy(files)
 
 
-def test_texts_that_the_api_forgot_are_not_replaced_by_bare_ids(tmp_path: Path) -> None:
+def test_texts_that_the_api_forgot_are_not_replaced_by_bare_ids(destination_files: Destination) -> None:
     """Also where the sender is not asked for, and nobody can tell why there is no text."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(messages=20, long_every=1) as box:
         thread = next(iter(box.page.threads()))
         first, _ = export(box, store_of(files), run="run-1")
@@ -146,18 +146,18 @@ def test_texts_that_the_api_forgot_are_not_replaced_by_bare_ids(tmp_path: Path) 
         assert again["messages_detailed"] <= again["messages"] - 3
 
 
-def test_an_export_of_bare_ids_that_was_asked_for_replaces_its_predecessor(tmp_path: Path) -> None:
+def test_an_export_of_bare_ids_that_was_asked_for_replaces_its_predecessor(destination_files: Destination) -> None:
     """Nothing else was asked for, so nothing is missing."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(messages=2) as box:
         for run in ("run-1", "run-2"):
             _, is_new = export(box, store_of(files), run=run, message_fields=("id",))
             assert is_new
 
 
-def test_what_another_run_published_meanwhile_is_measured_as_well(tmp_path: Path) -> None:
+def test_what_another_run_published_meanwhile_is_measured_as_well(destination_files: Destination) -> None:
     """The walk was counted for the predecessor that was there when it began; it is counted again for the new one."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(messages=2) as box:
         slow = folder_export(box, store_of(files), run="run-1")
         assert slow.done_before() is None
@@ -190,10 +190,10 @@ WAYS_OUT = (
     ids=range(6),
 )
 def test_a_window_that_overlaps_a_published_one_is_refused_before_the_first_call(
-    windows: tuple[tuple[datetime | None, datetime | None], ...], tmp_path: Path
+    windows: tuple[tuple[datetime | None, datetime | None], ...], destination_files: Destination
 ) -> None:
     """The sentence names both, and what to do; what is there is not touched."""
-    files = local(tmp_path)
+    files = destination_files
     (since, until), (new_since, new_until) = windows
     with box_of() as box:
         export(box, store_of(files), run="run-1", since=since, until=until)
@@ -213,9 +213,9 @@ def test_a_window_that_overlaps_a_published_one_is_refused_before_the_first_call
     assert files.snapshot() == before
 
 
-def test_windows_that_only_touch_are_not_refused(tmp_path: Path) -> None:
+def test_windows_that_only_touch_are_not_refused(destination_files: Destination) -> None:
     """Nor are those of another folder or another Page."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of() as box:
         export(box, store_of(files), since=NOW - DAY, until=NOW)
         export(box, store_of(files), since=NOW - 2 * DAY, until=NOW - DAY)
@@ -224,9 +224,9 @@ def test_windows_that_only_touch_are_not_refused(tmp_path: Path) -> None:
     assert len(files.manifests()) == 4
 
 
-def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(tmp_path: Path) -> None:
+def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(destination_files: Destination) -> None:
     """Another run published while this one walked; its export stays as it is."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of() as box:
         slow = folder_export(box, store_of(files), run="run-1")
         assert slow.done_before() is None
@@ -244,10 +244,10 @@ def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(tmp_path
     [(None, "someone"), ("someone", None), ("someone", "somebody")],
 )
 def test_a_person_s_conversations_and_a_page_s_are_not_mixed(
-    first: str | None, second: str | None, tmp_path: Path
+    first: str | None, second: str | None, destination_files: Destination
 ) -> None:
     """Both ways, and for two people; also into the very same window and before the first call."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of() as box:
         people = [thread.person.id for thread in box.page.threads()]
         known = {"someone": people[0], "somebody": people[3], None: None}
@@ -267,9 +267,9 @@ def test_a_person_s_conversations_and_a_page_s_are_not_mixed(
     assert files.snapshot() == before
 
 
-def test_a_manifest_that_cannot_be_read_is_refused_and_not_replaced(tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_read_is_refused_and_not_replaced(destination_files: Destination) -> None:
     """Nobody knows what it stood for."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of() as box:
         name = f"_manifests/platform=messenger/page_id={box.page.id}/folder=inbox/window=all.json"
         for content in (b"", b"{", b"[]", b'{"files": 3}'):
@@ -283,9 +283,9 @@ def test_a_manifest_that_cannot_be_read_is_refused_and_not_replaced(tmp_path: Pa
         assert files.names() == [name]
 
 
-def test_the_manifest_is_the_last_thing_before_the_sweeping_up(tmp_path: Path) -> None:
+def test_the_manifest_is_the_last_thing_before_the_sweeping_up(destination_files: Destination) -> None:
     """Parts first, one PUT of the manifest, then the files of the predecessor."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of() as box:
         old, _ = export(box, store_of(files), run="run-1", max_part_records=5)
         watching = Breaking(store_of(files))
@@ -352,9 +352,9 @@ def test_what_a_crash_in_the_publish_left_is_swept_by_another_run_seven_days_lat
         assert set(files.names("messages") + files.names("conversations")) == named
 
 
-def test_files_of_nobody_are_noted_and_swept_seven_days_later(tmp_path: Path) -> None:
+def test_files_of_nobody_are_noted_and_swept_seven_days_later(destination_files: Destination) -> None:
     """They may belong to a run that is publishing right now, and are not touched before."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(messages=2) as box:
         stranger = f"messages/platform=messenger/page_id={box.page.id}/folder=inbox/window=all/0000-0000-00000.jsonl.gz"
         files.write(stranger, b"somebody's")
@@ -387,9 +387,9 @@ def test_files_that_were_published_meanwhile_are_not_swept(tmp_path: Path) -> No
         assert files.names("_staging") == []
 
 
-def test_another_run_s_leftovers_are_swept_seven_days_after_their_last_write(tmp_path: Path) -> None:
+def test_another_run_s_leftovers_are_swept_seven_days_after_their_last_write(destination_files: Destination) -> None:
     """By the same folder's next export, whatever its window; other folders' are left alone."""
-    files = local(tmp_path)
+    files = destination_files
     with Sandbox(conversations=0, folders={"inbox": 5, "other": 5}, messages=2, now=NOW) as box:
         for folder in ("inbox", "other"):
             box.faults.clear()
@@ -435,9 +435,9 @@ def test_two_runs_that_publish_the_same_window_leave_one_of_them_whole(destinati
         assert_reads_one_of(destination_files, [held(box)])
 
 
-def test_a_run_in_the_middle_of_its_publish_is_not_disturbed_by_another(tmp_path: Path) -> None:
+def test_a_run_in_the_middle_of_its_publish_is_not_disturbed_by_another(destination_files: Destination) -> None:
     """Its files lie there without a manifest when the other one tidies up; then its manifest names them."""
-    files = local(tmp_path)
+    files = destination_files
 
     class Pausing(Breaking):
         """Lets somebody else act right before the manifest is put."""
@@ -465,9 +465,9 @@ def test_a_run_in_the_middle_of_its_publish_is_not_disturbed_by_another(tmp_path
         assert manifest["run_key"]["run_id"] == "run-1"
 
 
-def test_one_listing_of_the_manifest_names_tells_what_is_there(tmp_path: Path) -> None:
+def test_one_listing_of_the_manifest_names_tells_what_is_there(destination_files: Destination) -> None:
     """However many windows are published, they are not read one by one."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(5, messages=2) as box:
         for number in range(6):
             export(box, store_of(files), since=NOW - (number + 1) * DAY, until=NOW - number * DAY, run=f"run-{number}")
@@ -499,9 +499,9 @@ def test_an_object_store_that_does_not_tell_times_never_has_anything_swept(tmp_p
         assert ids(files, "messages") == sorted(owed(box.data()).messages)
 
 
-def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(tmp_path: Path) -> None:
+def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(destination_files: Destination) -> None:
     """Not even when every part has been copied already."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(5, messages=2) as box:
         exporting: list[Any] = []
 
@@ -525,9 +525,9 @@ def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(tmp_path
         assert_tidy(files)
 
 
-def test_a_try_that_is_superseded_while_it_publishes_puts_no_manifest(tmp_path: Path) -> None:
+def test_a_try_that_is_superseded_while_it_publishes_puts_no_manifest(destination_files: Destination) -> None:
     """It looks right before the PUT; the later try publishes what both have read, without a call."""
-    files = local(tmp_path)
+    files = destination_files
     with box_of(5, messages=2) as box:
         later = folder_export(box, store_of(files))
         waking = iter([later.begin])

@@ -98,9 +98,9 @@ def test_a_stop_at_any_call_costs_no_call_at_all(tmp_path: Path) -> None:
             assert_tidy(files)
 
 
-def test_a_stop_costs_no_call_when_the_server_takes_its_time(tmp_path: Path) -> None:
+def test_a_stop_costs_no_call_when_the_server_takes_its_time(destination_files: Destination) -> None:
     """An answer that is on its way is waited for: it is paid for already."""
-    files = local(tmp_path)
+    files = destination_files
     with Sandbox(conversations=0, folders={"inbox": 25, "other": 25}, messages=2, latency=0.8) as box:
         data = box.data()
         least = least_calls(data, "inbox", 10) + least_calls(data, "other", 10)
@@ -114,9 +114,9 @@ def test_a_stop_costs_no_call_when_the_server_takes_its_time(tmp_path: Path) -> 
     assert_holds(files, owed(data))
 
 
-def test_after_a_kill_nothing_is_published_even_if_all_was_read(tmp_path: Path) -> None:
+def test_after_a_kill_nothing_is_published_even_if_all_was_read(destination_files: Destination) -> None:
     """The stop that comes during the last call keeps the manifest back, and the next try needs no call."""
-    files = local(tmp_path)
+    files = destination_files
     with Sandbox(conversations=0, folders={"inbox": 5}, messages=2) as box:
         first = all_folders(box, store_of(files), ("inbox",))
         box.life.add(Life("call", at=1, do=lambda _: first.kill()))
@@ -172,9 +172,9 @@ def test_a_crash_at_any_storage_operation_on_s3_loses_and_doubles_nothing(
             assert len(box.requests) <= least + IN_FLIGHT
 
 
-def test_a_dead_cursor_costs_a_walk_past_what_is_done_and_no_record(tmp_path: Path) -> None:
+def test_a_dead_cursor_costs_a_walk_past_what_is_done_and_no_record(destination_files: Destination) -> None:
     """The list is begun again; threads that are done are not read a second time."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         box.faults.add(Fault("dead_cursor", on="conversations", at=2))
         export(box, store_of(files), page_size=10)
@@ -184,9 +184,9 @@ def test_a_dead_cursor_costs_a_walk_past_what_is_done_and_no_record(tmp_path: Pa
     assert_tidy(files)
 
 
-def test_a_dead_cursor_in_a_thread_costs_reading_it_again_and_no_message(tmp_path: Path) -> None:
+def test_a_dead_cursor_in_a_thread_costs_reading_it_again_and_no_message(destination_files: Destination) -> None:
     """The messages that are there already are not written twice."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         box.faults.add(Fault("dead_cursor", on="messages", at=1))
         box.faults.add(Fault("dead_cursor", on="messages", at=4))
@@ -195,9 +195,9 @@ def test_a_dead_cursor_in_a_thread_costs_reading_it_again_and_no_message(tmp_pat
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_cursors_that_go_round_in_a_circle_do_not_hold_the_walk(size: int, tmp_path: Path) -> None:
+def test_cursors_that_go_round_in_a_circle_do_not_hold_the_walk(size: int, destination_files: Destination) -> None:
     """A loop of any length is noticed, and the list walked again."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box(folders={"inbox": 60}) as box:
         cursors = box.faults._cursors
 
@@ -211,9 +211,9 @@ def test_cursors_that_go_round_in_a_circle_do_not_hold_the_walk(size: int, tmp_p
         assert len(box.requests) < 60
 
 
-def test_cursors_that_always_go_round_end_the_try_and_not_the_export(tmp_path: Path) -> None:
+def test_cursors_that_always_go_round_end_the_try_and_not_the_export(destination_files: Destination) -> None:
     """Passing trouble: a further try may find it mended."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         fault = box.faults.add(Fault("loop", on="conversations"))
         with pytest.raises(GraphTransientError) as caught:
@@ -228,9 +228,9 @@ def test_cursors_that_always_go_round_end_the_try_and_not_the_export(tmp_path: P
         assert_holds(files, owed(box.data()))
 
 
-def test_a_cursor_that_is_too_deep_twice_fails_and_says_how_deep(tmp_path: Path) -> None:
+def test_a_cursor_that_is_too_deep_twice_fails_and_says_how_deep(destination_files: Destination) -> None:
     """The whole sentence, and what was fetched is safe."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         box.faults.add(Fault("deep_cursor", on="conversations", size=20))
         with pytest.raises(GraphRequestError) as caught:
@@ -250,9 +250,9 @@ def test_a_cursor_that_is_too_deep_twice_fails_and_says_how_deep(tmp_path: Path)
         assert_holds(files, owed(box.data()))
 
 
-def test_a_cursor_of_a_thread_that_is_too_deep_twice_fails_and_says_how_deep(tmp_path: Path) -> None:
+def test_a_cursor_of_a_thread_that_is_too_deep_twice_fails_and_says_how_deep(destination_files: Destination) -> None:
     """Inside a thread it is as in the list."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box(folders={"inbox": 1}, messages=90) as box:
         box.faults.add(Fault("deep_cursor", on="messages", size=60))
         with pytest.raises(GraphRequestError) as caught:
@@ -265,9 +265,11 @@ def test_a_cursor_of_a_thread_that_is_too_deep_twice_fails_and_says_how_deep(tmp
         assert sum(call.code == 100 for call in box.requests) == 2
 
 
-def test_a_cursor_of_a_thread_that_dies_again_and_again_ends_the_try_and_not_the_export(tmp_path: Path) -> None:
+def test_a_cursor_of_a_thread_that_dies_again_and_again_ends_the_try_and_not_the_export(
+    destination_files: Destination,
+) -> None:
     """Passing trouble, which a further try may find mended; nothing that was got is lost."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box(folders={"inbox": 1}, messages=90) as box:
         fault = box.faults.add(
             Fault(code=100, on="messages", pages="later", when=lambda call: call.params["after"] != "")
@@ -352,9 +354,9 @@ def test_a_file_of_the_staging_area_that_is_damaged_costs_calls_and_no_record(
             assert_tidy(copy)
 
 
-def test_all_checkpoints_gone_means_an_export_from_the_beginning(tmp_path: Path) -> None:
+def test_all_checkpoints_gone_means_an_export_from_the_beginning(destination_files: Destination) -> None:
     """Parts without a checkpoint are not published, and swept up in the end."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box, every_step_saved():
         _interrupted(box, files)
         for name in files.names("_staging"):
@@ -367,9 +369,9 @@ def test_all_checkpoints_gone_means_an_export_from_the_beginning(tmp_path: Path)
         assert_tidy(files)
 
 
-def test_folders_that_this_run_has_published_are_left_alone(tmp_path: Path) -> None:
+def test_folders_that_this_run_has_published_are_left_alone(destination_files: Destination) -> None:
     """Not a call and not a byte; their numbers are in the result all the same."""
-    files = local(tmp_path)
+    files = destination_files
     with Sandbox(conversations=0, folders=dict.fromkeys(FOLDERS, 12), messages=2) as box:
         all_folders(box, store_of(files), ("inbox", "other")).run()
         before, calls = files.snapshot(), len(box.requests)
@@ -380,9 +382,11 @@ def test_folders_that_this_run_has_published_are_left_alone(tmp_path: Path) -> N
         assert_holds(files, owed(box.data()))
 
 
-def test_after_a_clear_finished_folders_are_exported_anew_and_unfinished_ones_go_on(tmp_path: Path) -> None:
+def test_after_a_clear_finished_folders_are_exported_anew_and_unfinished_ones_go_on(
+    destination_files: Destination,
+) -> None:
     """The number of the run's clears is one higher, all else is the same."""
-    files = local(tmp_path)
+    files = destination_files
     with Sandbox(conversations=0, folders={"inbox": 23, "other": 23}, messages=2) as box:
         export(box, store_of(files), "other", page_size=10)
         (finished,) = files.manifests().values()
@@ -438,9 +442,9 @@ def test_after_a_clear_what_was_published_but_not_tidied_is_exported_anew(tmp_pa
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_run_and_changed_parameters_begin_anew(change: dict[str, Any], tmp_path: Path) -> None:
+def test_another_run_and_changed_parameters_begin_anew(change: dict[str, Any], destination_files: Destination) -> None:
     """What another export left is neither taken up nor touched."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box(details="all") as box:
         _interrupted(box, files, until=NOW)
         left = files.snapshot()
@@ -452,9 +456,9 @@ def test_another_run_and_changed_parameters_begin_anew(change: dict[str, Any], t
         assert {name: files.read(name) for name in left} == left
 
 
-def test_the_page_size_may_change_between_tries(tmp_path: Path) -> None:
+def test_the_page_size_may_change_between_tries(destination_files: Destination) -> None:
     """It decides about calls, not about records: the export goes on, and never asks for more than it says now."""
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         _interrupted(box, files, at=2)
         box.forget()
@@ -495,11 +499,11 @@ def test_the_cost_of_a_checkpoint_does_not_grow_with_what_is_done(tmp_path: Path
     assert max(count for _, count in late) <= max(count for _, count in early)
 
 
-def test_a_try_that_was_superseded_adds_nothing_and_publishes_nothing(tmp_path: Path) -> None:
+def test_a_try_that_was_superseded_adds_nothing_and_publishes_nothing(destination_files: Destination) -> None:
     """A zombie that wakes up after its successor began, or ended, leaves the successor's work as it is."""
     from airflow_provider_pageconv.dump.destination import Superseded
 
-    files = local(tmp_path)
+    files = destination_files
     with small_box() as box:
         zombie = folder_export(box, store_of(files), page_size=10)
         assert zombie.done_before() is None
