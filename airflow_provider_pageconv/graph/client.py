@@ -18,14 +18,13 @@ from requests.adapters import HTTPAdapter
 
 from airflow_provider_pageconv.graph.errors import (
     CallsStopped,
-    GraphRateLimitError,
     GraphRequestError,
     GraphTooLargeError,
     GraphTransientError,
 )
 from airflow_provider_pageconv.graph.pace import Pace
 from airflow_provider_pageconv.graph.protocol import Answer, Credentials, Request, decipher
-from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT, Usage
+from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT, Usage, read_usage
 
 log = logging.getLogger(__name__)
 
@@ -162,12 +161,8 @@ class GraphClient:
         with self._count:
             self.calls += 1
         status, headers, body = self._send(request)
-        try:
-            answer = decipher(status, headers, body, request)
-        except GraphRateLimitError as error:
-            self.usage = error.usage
-            raise
-        self.usage = answer.usage
+        self.usage = read_usage(headers)
+        answer = decipher(status, headers, body, request)
         self.pace.heed(answer.usage)
         if answer.version and answer.version != self.version and not self._warned_of_version:
             self._warned_of_version = True

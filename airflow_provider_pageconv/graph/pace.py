@@ -17,7 +17,7 @@ _INSTANT = 1e-6
 _MOST_SLEEPS = 1000
 """So that a clock that stands still cannot hold a call for ever."""
 
-_FAIR_TURNS = 4
+_FAIR_TURNS = 12
 """Every so many calls the one goes first that has waited longest among those of the first class: a list whose answers come
 fast would else keep all others from beginning."""
 

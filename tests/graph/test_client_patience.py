@@ -388,12 +388,13 @@ def test_the_version_that_was_asked_for_or_no_version_is_nothing_to_warn_of(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_usage_is_that_of_the_last_answer_that_had_any() -> None:
-    """Refusals by a limit included."""
+def test_usage_is_that_of_the_last_answer() -> None:
+    """Refusals included; nothing where that answer said nothing."""
     with serving(
         says(
             response(headers={"X-App-Usage": '{"call_count": 12}'}),
             response(),
+            response(error_body(190), headers={"X-App-Usage": '{"call_count": 13}'}),
             response(error_body(4), headers={"X-App-Usage": '{"call_count": 100}'}),
             response(error_body(4)),
         )
@@ -401,12 +402,11 @@ def test_usage_is_that_of_the_last_answer_that_had_any() -> None:
         one = client(server.url)
         assert one.usage is None
         seen = []
-        for _ in range(4):
-            with contextlib.suppress(GraphRateLimitError):
+        for _ in range(5):
+            with contextlib.suppress(GraphError):
                 one.get(REQUEST)
-            assert one.usage is not None
-            seen.append(one.usage.percent)
-    assert seen == [12.0, 12.0, 100.0, 100.0]
+            seen.append(one.usage and one.usage.percent)
+    assert seen == [12.0, None, 13.0, 100.0, None]
 
 
 @pytest.mark.parametrize("threads", [1, 4])
