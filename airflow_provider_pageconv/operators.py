@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_pageconv.dump.folders import FoldersExport, Outcome
-    from airflow_provider_pageconv.dump.walk import Spec
+    from airflow_provider_pageconv.dump.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return result
 
     def _spec(self, context: Context, checked: dict[str, Any], hook: Any) -> Spec:
-        from airflow_provider_pageconv.dump.walk import Spec
+        from airflow_provider_pageconv.dump.spec import Spec
         from airflow_provider_pageconv.dump.window import Window
 
         dag_run, ti = context["dag_run"], context["ti"]

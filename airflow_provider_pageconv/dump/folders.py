@@ -12,8 +12,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_pageconv.dump.patience import LetGo, Patience, Policy
+from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
-from airflow_provider_pageconv.dump.walk import READERS, FolderExport, Spec
+from airflow_provider_pageconv.dump.walk import READERS, FolderExport
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import CallsStopped
 

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Progress, Resumed, StagedPart, moment
 from airflow_provider_pageconv.dump.destination import Destination, Superseded
 from airflow_provider_pageconv.dump.idset import IdSet, digest
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.manifest import describe
 from airflow_provider_pageconv.dump.output import Output
-from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.scratch import scratch_folder
+from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store, StoreError
 from airflow_provider_pageconv.dump.threads import Reading, Scope, Split, Thread, iso, prepared, split
-from airflow_provider_pageconv.dump.window import Window, seconds
+from airflow_provider_pageconv.dump.window import seconds
 from airflow_provider_pageconv.graph.edges import (
     ConversationsQuery,
     EdgePage,
@@ -52,46 +50,10 @@ CHECKPOINT_SECONDS = 40.0
 """A kill may cost the calls of the last 60 seconds; this leaves time for the call and the checkpoint themselves."""
 
 _LOOK_SECONDS = 1.0
-MANIFEST_VERSION = 1
 _MOST_DEATHS = 5
 _LISTS, _THREADS = 0, 1
 READERS = 4
 """Threads of one folder that are read at the same time: at 2 calls a second enough for answers that take 2 s."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to export, alike for all folders of a task.
-
-    :param run_key: ``dag_id, run_id, task_id, map_index, clear_number``.
-    :param page_size: the most nodes to ask for at once.
-    :param max_part_records: the most records in one file.
-    """
-
-    platform: str
-    page_id: str
-    window: Window
-    run_key: Mapping[str, Any]
-    user_id: str | None = None
-    messages: bool = True
-    conversation_fields: tuple[str, ...] | None = None
-    message_fields: tuple[str, ...] | None = None
-    page_size: int = 100
-    file_format: str = "jsonl"
-    compression: str = "gzip"
-    max_part_records: int = 50_000
-    overwrite: bool = False
-
-    def fingerprint(self) -> str:
-        """A hash of the parameters that decide records or files: only an export of the same ones is gone on with."""
-        deciding = asdict(replace(self, page_size=0, overwrite=False, run_key={}))
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-    def staging_name(self) -> str:
-        """Names the run; without the number of its clears, after which unfinished folders go on."""
-        run = {name: value for name, value in self.run_key.items() if name != "clear_number"}
-        text = json.dumps([run, self.fingerprint()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 class Save(Protocol):
@@ -624,7 +586,8 @@ class FolderExport:
                 "Folder %s: the export that is published holds more, since the API forgets: it stays.", self.folder
             )
             return predecessor, False
-        manifest = self.destination.publish(self._manifest(), self._parts, predecessor, self._may_publish)
+        document = describe(self.spec, self.folder, self.progress, self._list_query(), self._clock())
+        manifest = self.destination.publish(document, self._parts, predecessor, self._may_publish)
         self.destination.tidy()
         return manifest, True
 
@@ -653,60 +616,3 @@ class FolderExport:
             published.get("run_key") == dict(self.spec.run_key)
             and published.get("fingerprint") == self.spec.fingerprint()
         )
-
-    def _manifest(self) -> dict[str, Any]:
-        spec, progress, counts = self.spec, self.progress, self.progress.counts
-        query = self._list_query()
-        return {
-            "manifest_version": MANIFEST_VERSION,
-            "export_id": progress.export_id,
-            "run_key": dict(spec.run_key),
-            "fingerprint": spec.fingerprint(),
-            "page_id": spec.page_id,
-            "platform": spec.platform,
-            "folder": self.folder,
-            "user_id": spec.user_id,
-            "since": iso(spec.window.since) if spec.window.since else None,
-            "until": iso(spec.window.until) if spec.window.until else progress.began,
-            "conversations": counts.conversations,
-            "messages": counts.messages,
-            "messages_unavailable": counts.messages_unavailable,
-            "messages_detailed": counts.messages_detailed,
-            "messages_undated": counts.messages_undated,
-            "conversations_unavailable": counts.conversations_unavailable,
-            "fields": {
-                CONVERSATIONS: query.fields.expressions,
-                MESSAGES: query.message_fields.expressions if query.message_fields else None,
-            },
-            "dropped_fields": list(progress.dropped),
-            "truncated_edges": dict(progress.truncated),
-            "file_format": spec.file_format,
-            "compression": spec.compression,
-            "graph_version": progress.graph_version,
-            "api_calls": progress.api_calls,
-            "waited_seconds": round(progress.waited_seconds, 3),
-            "started_at": progress.began,
-            "finished_at": iso(self._clock()),
-            "warnings": self._warnings(),
-            "provider_version": __version__,
-        }
-
-    def _warnings(self) -> list[str]:
-        progress, counts = self.progress, self.progress.counts
-        warnings = [f"The API refuses the documented field {name!r}: it was left out." for name in progress.dropped]
-        if not progress.list_ordered:
-            warnings.append("The list of conversations was not newest first: it was read to its end.")
-        if progress.threads_unordered:
-            warnings.append(
-                f"The messages of {progress.threads_unordered} conversations were not newest first: they were read to "
-                "their end."
-            )
-        if self.spec.messages and not self._asks_for_sender:
-            warnings.append("message_fields has no 'from': nobody can tell which messages came without their details.")
-        if counts.conversations_undated:
-            warnings.append(f"{counts.conversations_undated} conversations came without updated_time: left out.")
-        warnings += [
-            f"{count} lists at {path!r} had further pages, which were not fetched."
-            for path, count in sorted(progress.truncated.items())
-        ]
-        return warnings

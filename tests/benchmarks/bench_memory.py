@@ -59,8 +59,9 @@ def export(conversations: int) -> dict[str, float]:
     """Export a folder of that size; return what was exported and the peak of resident memory in MiB."""
     import fsspec
 
+    from airflow_provider_pageconv.dump.spec import Spec
     from airflow_provider_pageconv.dump.store import open_store
-    from airflow_provider_pageconv.dump.walk import FolderExport, Spec
+    from airflow_provider_pageconv.dump.walk import FolderExport
     from airflow_provider_pageconv.dump.window import Window
 
     run_key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "clear_number": 0}

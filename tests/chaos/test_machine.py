@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from airflow_provider_pageconv.dump import walk
 from airflow_provider_pageconv.dump.folders import FoldersExport
 from airflow_provider_pageconv.dump.patience import LetGo, Policy
-from airflow_provider_pageconv.dump.walk import Spec
+from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.errors import CallsStopped, GraphError
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox

@@ -11,8 +11,8 @@ import fsspec
 from airflow_provider_pageconv.dump import walk
 from airflow_provider_pageconv.dump.folders import FoldersExport
 from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import open_store
-from airflow_provider_pageconv.dump.walk import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.protocol import Credentials

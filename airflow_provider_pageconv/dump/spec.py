@@ -1,0 +1,46 @@
+"""What to export, and what makes two exports the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from airflow_provider_pageconv.dump.window import Window
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to export, alike for all folders of a task.
+
+    :param run_key: ``dag_id, run_id, task_id, map_index, clear_number``.
+    :param page_size: the most nodes to ask for at once.
+    :param max_part_records: the most records in one file.
+    """
+
+    platform: str
+    page_id: str
+    window: Window
+    run_key: Mapping[str, Any]
+    user_id: str | None = None
+    messages: bool = True
+    conversation_fields: tuple[str, ...] | None = None
+    message_fields: tuple[str, ...] | None = None
+    page_size: int = 100
+    file_format: str = "jsonl"
+    compression: str = "gzip"
+    max_part_records: int = 50_000
+    overwrite: bool = False
+
+    def fingerprint(self) -> str:
+        """A hash of the parameters that decide records or files: only an export of the same ones is gone on with."""
+        deciding = asdict(replace(self, page_size=0, overwrite=False, run_key={}))
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def staging_name(self) -> str:
+        """Names the run; without the number of its clears, after which unfinished folders go on."""
+        run = {name: value for name, value in self.run_key.items() if name != "clear_number"}
+        text = json.dumps([run, self.fingerprint()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
