@@ -13,7 +13,7 @@ import pytest
 
 from tests.servers import airflow_home as own_airflow
 from tests.servers import seaweedfs as s3_server
-from tests.servers.destinations import S3_CONNECTION, Destination
+from tests.servers.destinations import S3_CONNECTION, Destination, local, on_s3
 
 # Before anything imports Airflow, which reads its settings once.
 _AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="pageconv-airflow-"))
@@ -58,18 +58,10 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3
 def destination_files(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Destination:
     """A place of this test's own to export to, seen from both sides; each test runs with a local folder and with S3."""
     if request.param == "file":
-        import fsspec
-
-        root = tmp_path / "export"
-        return Destination(url=root.as_uri(), fs=fsspec.filesystem("file"), root=str(root))
+        return local(tmp_path / "export")
     server: s3_server.S3Server = request.getfixturevalue("seaweedfs")
     monkeypatch.setenv(f"AIRFLOW_CONN_{S3_CONNECTION.upper()}", server.connection())
-    prefix = f"test-{uuid.uuid4().hex[:12]}/export"
-    return Destination(
-        url=f"s3://{S3_CONNECTION}@{server.bucket}/{prefix}",
-        fs=server.filesystem(),
-        root=f"{server.bucket}/{prefix}",
-    )
+    return on_s3(server, f"test-{uuid.uuid4().hex[:12]}/export")
 
 
 @pytest.fixture

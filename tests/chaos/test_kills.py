@@ -22,9 +22,9 @@ import pytest
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.chaos.trace import Trace, wait
 from tests.chaos.trace import environment as settings
-from tests.dump.exporting import FOLDERS, NOW, assert_holds, assert_tidy, least_calls, local, owed
+from tests.dump.exporting import FOLDERS, NOW, assert_holds, assert_tidy, least_calls, owed
 from tests.servers.deployment import Deployment
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 KILLS = 5
 """Of one export: more would hit its lists and threads only, since each of its folders is published once."""

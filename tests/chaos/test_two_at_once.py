@@ -21,9 +21,9 @@ import pytest
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.chaos.trace import Trace, wait
 from tests.chaos.trace import environment as settings
-from tests.dump.exporting import FOLDERS, assert_holds, local, owed
+from tests.dump.exporting import FOLDERS, assert_holds, owed
 from tests.servers.deployment import Deployment
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 DAY = timedelta(days=1)
 

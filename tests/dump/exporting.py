@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
-
-import fsspec
 
 from airflow_provider_pageconv.dump.folders import FoldersExport
 from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store, open_store
-from airflow_provider_pageconv.dump.walk import FolderExport, Spec
+from airflow_provider_pageconv.dump.walk import FolderExport
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.protocol import Credentials
@@ -30,11 +28,6 @@ DAY = timedelta(days=1)
 FOLDERS = ("inbox", "other", "page_done", "spam")
 MARKS = frozenset({"_page_id", "_platform", "_folder", "_fetched_at", "_export_id"})
 NESTED = 25
-
-
-def local(path: Path) -> Destination:
-    """Return a local folder as a place to export to."""
-    return Destination(url=path.as_uri(), fs=fsspec.filesystem("file"), root=str(path))
 
 
 def store_of(files: Destination) -> Store:

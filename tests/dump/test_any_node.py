@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_pageconv.graph.errors import GraphError
 from airflow_provider_pageconv.graph.protocol import Answer, decipher
-from tests.dump.exporting import DAY, NOW, AtOnce, export, local, store_of
+from tests.dump.exporting import DAY, NOW, AtOnce, export, store_of
+from tests.servers.destinations import local
 
 MOST_CALLS = 60
 

@@ -24,13 +24,12 @@ from tests.dump.exporting import (
     bare,
     export,
     least_calls,
-    local,
     owed,
     raw_lines,
     run_key,
     store_of,
 )
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 
 @pytest.fixture(scope="module")

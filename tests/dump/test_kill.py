@@ -21,12 +21,11 @@ from tests.dump.exporting import (
     assert_holds,
     assert_tidy,
     least_calls,
-    local,
     owed,
     run_key,
     store_of,
 )
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local, on_s3
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +165,7 @@ def test_killed_on_s3_it_loses_and_doubles_nothing(
     with Sandbox(conversations=0, folders={"inbox": 23, "other": 11}, messages=45, long_every=12) as box:
         data = box.data()
         for number in (2, 5, 9):
-            files = Destination(url="", fs=server.filesystem(), root=f"{server.bucket}/killed-{number}")
+            files = on_s3(server, f"killed-{number}")
             box.life.clear()
             _kill_at(processes, box, files, number, s3)
             all_folders(box, store_of(files), page_size=10).run()

@@ -33,12 +33,11 @@ from tests.dump.exporting import (
     go,
     held,
     ids,
-    local,
     owed,
     spec_of,
     store_of,
 )
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 KEPT = (
     "The export that is published holds more than this one found, since the API forgets: it stays. "

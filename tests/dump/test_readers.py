@@ -28,11 +28,10 @@ from tests.dump.exporting import (
     folder_export,
     go,
     held,
-    local,
     raw_lines,
     store_of,
 )
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 ROUNDS = 9
 

@@ -35,11 +35,10 @@ from tests.dump.exporting import (
     folder_export,
     go,
     least_calls,
-    local,
     owed,
     store_of,
 )
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local, on_s3
 
 SMALL = {"inbox": 23}
 """Three pages of ten, and two threads that need calls of their own."""
@@ -161,8 +160,7 @@ def test_a_crash_at_any_storage_operation_on_s3_loses_and_doubles_nothing(
     with small_box() as box, every_step_saved():
         owes, least = owed(box.data()), least_calls(box.data(), "inbox", 10)
         for number in (2, 9, 20, 30, 40):
-            root = f"{server.bucket}/crash-{number}"
-            files = Destination(url="", fs=server.filesystem(), root=root)
+            files = on_s3(server, f"crash-{number}")
             box.forget()
             with pytest.raises(Broken):
                 export(box, Breaking(store_of(files), number), page_size=10)

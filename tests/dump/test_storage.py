@@ -19,18 +19,8 @@ import pytest
 
 from airflow_provider_pageconv.dump.store import StoreError
 from airflow_provider_pageconv.sandbox import Sandbox
-from tests.dump.exporting import (
-    NOW,
-    Breaking,
-    assert_holds,
-    assert_tidy,
-    every_step_saved,
-    export,
-    local,
-    owed,
-    store_of,
-)
-from tests.servers.destinations import Destination
+from tests.dump.exporting import NOW, Breaking, assert_holds, assert_tidy, every_step_saved, export, owed, store_of
+from tests.servers.destinations import local, on_s3
 from tests.servers.seaweedfs import S3Server
 
 NOBODY = 65534
@@ -171,20 +161,16 @@ def s3(request: pytest.FixtureRequest) -> S3Server:
     return server
 
 
-def place_of(server: S3Server, name: str) -> Destination:
-    return Destination(url="", fs=server.filesystem(), root=f"{server.bucket}/{name}")
-
-
 def test_keys_that_s3_does_not_know_are_told(s3: S3Server) -> None:
     """Before the first call; the keys themselves are in no sentence."""
-    files = place_of(s3, "forbidden")
+    files = on_s3(s3, "forbidden")
     with small_box() as box:
         export(box, store_of(files), run="run-1")
         before = files.snapshot()
         box.forget()
         stranger = replace(s3, access_key="AKIAWRONGKEY", secret_key="wrong/secret")
         with pytest.raises(StoreError, match=rf"^Cannot \w+ {files.root}/\S+: ") as caught:
-            export(box, store_of(place_of(stranger, "forbidden")), run="run-2")
+            export(box, store_of(on_s3(stranger, "forbidden")), run="run-2")
         assert "wrong/secret" not in str(caught.value)
         assert box.requests == []
         assert files.snapshot() == before
@@ -238,17 +224,17 @@ def relayed(server: S3Server) -> Iterator[tuple[Relay, S3Server]]:
 
 def test_an_upload_that_dies_half_way_leaves_nothing_behind_and_is_told(s3: S3Server) -> None:
     """The connection breaks in the middle of a part, each time it is tried; the next try of the run uploads it whole."""
-    files = place_of(s3, "dying")
+    files = on_s3(s3, "dying")
     with small_box(60) as box, every_step_saved(), relayed(s3) as (relay, behind):
         export(box, store_of(files), run="run-1")
         before = files.snapshot()
         relay.most = 12_000
         with pytest.raises(StoreError, match=rf"^Cannot write {files.root}/_staging/"):
-            export(box, store_of(place_of(behind, "dying")), run="run-2", compression="none")
+            export(box, store_of(on_s3(behind, "dying")), run="run-2", compression="none")
         assert relay.cut
         after = files.snapshot()
         assert {name: content for name, content in after.items() if not name.startswith("_staging/")} == before
         relay.most = None
-        export(box, store_of(place_of(behind, "dying")), run="run-2", compression="none")
+        export(box, store_of(on_s3(behind, "dying")), run="run-2", compression="none")
         assert_holds(files, owed(box.data()))
         assert_tidy(files)

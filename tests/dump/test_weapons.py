@@ -11,14 +11,8 @@ import pytest
 
 from airflow_provider_pageconv.graph.errors import GraphAuthError
 from airflow_provider_pageconv.graph.protocol import Answer
-from tests.dump.exporting import (
-    AtOnce,
-    assert_tidy,
-    every_step_saved,
-    export,
-    local,
-    store_of,
-)
+from tests.dump.exporting import AtOnce, assert_tidy, every_step_saved, export, store_of
+from tests.servers.destinations import local
 
 WEAPONS = [
     "..",

@@ -12,20 +12,8 @@ import pytest
 
 from airflow_provider_pageconv.graph.protocol import Answer
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
-from tests.dump.exporting import (
-    DAY,
-    NOW,
-    AtOnce,
-    assert_holds,
-    assert_tidy,
-    export,
-    ids,
-    local,
-    moment,
-    owed,
-    store_of,
-)
-from tests.servers.destinations import Destination
+from tests.dump.exporting import DAY, NOW, AtOnce, assert_holds, assert_tidy, export, ids, moment, owed, store_of
+from tests.servers.destinations import Destination, local
 
 
 def living(box: Sandbox, every: int, folder: str = "inbox") -> list[str]:

@@ -19,9 +19,8 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
 )
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
-from tests.dump.exporting import local
 from tests.operators.running import CONNECTION, connection, context, operator, run
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 PERMISSIONS = (
     "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and pages_read_engagement; "

@@ -14,9 +14,9 @@ from airflow.sdk import Asset, ObjectStoragePath
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_pageconv.sandbox import Sandbox
-from tests.dump.exporting import assert_holds, local, owed
+from tests.dump.exporting import assert_holds, owed
 from tests.operators.running import CONNECTION, connection, operator, run
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 KEYS = {
     "page_id", "platform", "since", "until", "manifests", "conversations", "messages", "messages_unavailable", "files",

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
-from tests.dump.exporting import every_step_saved, local
+from tests.dump.exporting import every_step_saved
 from tests.operators.running import CONNECTION, connection, context, operator
+from tests.servers.destinations import local
 
 TOKEN = "EAAB+secret/token==with%and&?#"
 SECRET = "an-app-secret-0123456789"

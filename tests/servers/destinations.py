@@ -5,7 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import fsspec
+
+from tests.servers.seaweedfs import S3Server
 
 S3_CONNECTION = "pageconv_test_s3"
 
@@ -75,3 +80,14 @@ class Destination:
             content = gzip.decompress(content)
         # Only LF ends a record: `splitlines()` would also cut at U+2028.
         return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+
+
+def local(folder: Path) -> Destination:
+    """Return a local folder as a place to export to."""
+    return Destination(url=folder.as_uri(), fs=fsspec.filesystem("file"), root=str(folder))
+
+
+def on_s3(server: S3Server, prefix: str) -> Destination:
+    """Return what begins with a prefix in the bucket of an S3 server; the connection has to be in the environment."""
+    root = f"{server.bucket}/{prefix}"
+    return Destination(url=f"s3://{S3_CONNECTION}@{root}", fs=server.filesystem(), root=root)
