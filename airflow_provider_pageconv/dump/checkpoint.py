@@ -36,7 +36,7 @@ class Counts:
     """What an export holds so far.
 
     :param messages_detailed: messages with details, as far as anybody can tell.
-    :param comparable: those of them from before the ``until`` of the export that is there already.
+    :param comparable: those that count against the export that is there already.
     """
 
     conversations: int = 0

@@ -186,30 +186,32 @@ class Destination:
         return gone
 
     def count_comparable(self, parts: Sequence[StagedPart], until: float | None, *, asks_for_details: bool) -> int:
-        """Count the staged messages with details from before a moment, by reading them back."""
+        """Count the staged messages of which :func:`is_comparable` is true, by reading them back."""
         count = 0
         for staged in parts:
             if staged.part.stream != MESSAGES:
                 continue
             data = self._store.read(staged.key)
             for row in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).split(b"\n")[:-1]:
-                message = json.loads(row)
-                count += has_details(message, asked=asks_for_details) and is_before(message, until)
+                count += is_comparable(json.loads(row), until, asks_for_details=asks_for_details)
         return count
 
 
-def has_details(message: Mapping[str, Any], *, asked: bool) -> bool:
-    """Whether a message came with its details, as far as anybody can tell.
-
-    :param asked: whether more than its id and time was asked for; then a message with no more than these has none.
-    """
+def has_details(message: Mapping[str, Any]) -> bool:
+    """Whether a message came with more than its id and time, as far as anybody can tell."""
     if message.get("_unavailable"):
         return False
-    return not asked or any(not name.startswith("_") and name not in ("id", "created_time") for name in message)
+    return any(not name.startswith("_") and name not in ("id", "created_time") for name in message)
 
 
-def is_before(message: Mapping[str, Any], until: float | None) -> bool:
-    """Whether a message is from before the ``until`` of the export that is to be replaced."""
+def is_comparable(message: Mapping[str, Any], until: float | None, *, asks_for_details: bool) -> bool:
+    """Whether a message counts against those of the export that is to be replaced.
+
+    :param until: that of the export that is to be replaced, seconds since the epoch.
+    :param asks_for_details: whether more than ids and times is asked for; then a message without more does not count.
+    """
+    if message.get("_unavailable") or (asks_for_details and not has_details(message)):
+        return False
     created = seconds(message.get("created_time"))
     return until is None or created is None or created < until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Progress, StagedPart
-from airflow_provider_pageconv.dump.destination import has_details, is_before
+from airflow_provider_pageconv.dump.destination import has_details, is_comparable
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, Part, PartWriter
 from airflow_provider_pageconv.dump.threads import Reading, Split
 
@@ -70,9 +70,8 @@ class Output:
             record["_unavailable"] = True
             counts.messages_unavailable += 1
         counts.messages += 1
-        if has_details(record, asked=self._asks_for_details()):
-            counts.messages_detailed += 1
-            counts.comparable += is_before(record, self._against)
+        counts.messages_detailed += has_details(record)
+        counts.comparable += is_comparable(record, self._against, asks_for_details=self._asks_for_details())
         reading.thread.exported += 1
         self._write(MESSAGES, record, truncated)
 

@@ -599,8 +599,12 @@ class FolderExport:
 
     def _holds_fewer(self, published: Mapping[str, Any]) -> bool:
         counts = self.progress.counts
-        theirs = int(published.get("messages", 0)) - int(published.get("messages_unavailable", 0))
-        theirs = int(published.get("messages_detailed", theirs))
+        available = int(published.get("messages", 0)) - int(published.get("messages_unavailable", 0))
+        theirs = int(published.get("messages_detailed", available))
+        if not self._asks_for_details:
+            if theirs:
+                return True  # bare ids, or conversations alone, do not stand for details
+            theirs = available
         if not self.spec.messages and not theirs:
             return counts.conversations < int(published.get("conversations", 0))
         comparable = counts.comparable

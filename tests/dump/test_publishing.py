@@ -150,8 +150,34 @@ def test_an_export_of_bare_ids_that_was_asked_for_replaces_its_predecessor(desti
     files = destination_files
     with box_of(messages=2) as box:
         for run in ("run-1", "run-2"):
-            _, is_new = export(box, store_of(files), run=run, message_fields=("id",))
+            manifest, is_new = export(box, store_of(files), run=run, message_fields=("id",))
             assert is_new
+        assert manifest["messages"] > manifest["messages_detailed"] == 0
+        box.page.unsend(next(iter(box.page.threads())).messages[0].id)
+        _, is_new = export(box, store_of(files), run="run-3", message_fields=("id",))
+        assert not is_new, "fewer ids"
+
+
+def test_details_replace_bare_ids_and_bare_ids_no_details(tmp_path: Path) -> None:
+    """Whatever there is of messages is replaced by what is more telling, however few came with it, never by less."""
+    files = local(tmp_path)
+    ids: dict[str, Any] = {"message_fields": ("id", "created_time")}
+    none: dict[str, Any] = {"messages": False}
+    with box_of(messages=30, long_every=1) as box:
+        attempts: list[tuple[dict[str, Any], bool]] = [
+            (none, True),
+            (ids, True),
+            (none, False),
+            ({}, True),
+            (ids, False),
+            (none, False),
+            ({}, True),
+        ]
+        for number, (options, expected) in enumerate(attempts):
+            manifest, is_new = export(box, store_of(files), run=f"run-{number}", **options)
+            assert is_new == expected, number
+        assert manifest["messages_detailed"] == manifest["messages"] > 0
+    assert_tidy(files)
 
 
 def test_what_another_run_published_meanwhile_is_measured_as_well(destination_files: Destination) -> None:
