@@ -1,8 +1,7 @@
-"""Each way of waiting, on a real scheduler with LocalExecutor and the triggerer."""
+"""Each way of waiting, on a real scheduler with LocalExecutor and the triggerer, to a local folder or to S3."""
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import time
@@ -10,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_provider_pageconv.sandbox import Fault, Limits, Sandbox
+from tests.dump.exporting import assert_tidy
 from tests.servers.deployment import Deployment, Seen
+from tests.servers.destinations import S3_CONNECTION, Destination, local, on_s3
+from tests.servers.seaweedfs import S3Server
 
 WAYS = ("reschedule", "defer", "wait", "fail")
 MODES = ("poke", "reschedule", "deferrable")
@@ -23,6 +24,7 @@ CALLS, WINDOW = 8, 50.0
 LATENCY = 0.2
 # Half of them are told in headers when to come back, the others have to find out.
 TOLD = ("reschedule", "wait")
+ON_S3 = ("reschedule", "defer")
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Ran:
     """All runs, and the Airflow in which they were made."""
 
     airflow: Deployment
-    root: Path
+    places: dict[str, Destination]
     runs: dict[str, Run]
 
 
@@ -73,15 +75,18 @@ def _sandbox(name: str) -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """All ways and modes at the same time, each with a limit of its own; the sensors are refused at their first look."""
     home = tmp_path_factory.mktemp("deployment")
-    root = home / "export"
+    places = {way: on_s3(seaweedfs, f"waiting/{way}") if way in ON_S3 else local(home / "export" / way) for way in WAYS}
     dags = Path(__file__).parent / "dags"
     names = [f"export_{way}" for way in WAYS] + [f"sense_{mode}" for mode in MODES]
     with ExitStack() as stack:
         boxes = {name: stack.enter_context(_sandbox(name)) for name in names}
-        environment = {"PAGECONV_TEST_ROOT": root.as_uri()}
+        environment = {
+            "PAGECONV_TEST_PLACES": json.dumps({way: place.url for way, place in places.items()}),
+            f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": seaweedfs.connection(),
+        }
         for name, box in boxes.items():
             environment[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(
                 {
@@ -99,7 +104,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         time.sleep(1)  # the database is looked at once more
         yield Ran(
             airflow,
-            root,
+            places,
             {
                 name: Run(
                     boxes[name],
@@ -112,28 +117,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         )
 
 
-def exported(root: Path, stream: str) -> list[dict[str, Any]]:
-    """The records of a stream that the manifests name."""
-    return [
-        json.loads(line)
-        for manifest in root.glob("_manifests/**/*.json")
-        for file in json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        if file["stream"] == stream
-        for line in gzip.decompress((root / file["path"]).read_bytes()).split(b"\n")[:-1]
-    ]
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_export_that_meets_a_limit_ends_complete(ran: Ran, way: str) -> None:
-    """Whatever the way, each conversation and message is exported once, and nothing is left in the staging area."""
+    """Whatever the way, each conversation and message is exported once, and nothing else is left."""
     run = ran.runs[f"export_{way}"]
     assert run.state == "success", ran.airflow.logs(f"export_{way}")
     data = run.box.data()["threads"]
-    conversations = [record["id"] for record in exported(ran.root / way, "conversations")]
-    messages = [record["id"] for record in exported(ran.root / way, "messages")]
+    conversations = [record["id"] for record in ran.places[way].records("conversations")]
+    messages = [record["id"] for record in ran.places[way].records("messages")]
     assert sorted(conversations) == sorted(thread["node"]["id"] for thread in data)
     assert sorted(messages) == sorted(message["id"] for thread in data for message in thread["messages"])
-    assert not (ran.root / way / "_staging").exists()
+    assert_tidy(ran.places[way])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 
@@ -10,13 +11,13 @@ from airflow.sdk import DAG
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
 
-ROOT = os.environ["PAGECONV_TEST_ROOT"]
+PLACES = json.loads(os.environ["PAGECONV_TEST_PLACES"])
 
-for way in ("reschedule", "defer", "wait", "fail"):
+for way, destination in PLACES.items():
     with DAG(dag_id=f"export_{way}", schedule=None, max_active_runs=1):
         PageConversationsToObjectStorageOperator(
             task_id="export",
-            destination=f"{ROOT}/{way}",
+            destination=destination,
             on_rate_limit=way,
             pageconv_conn_id=f"export_{way}",
             retries=1 if way == "fail" else 0,
