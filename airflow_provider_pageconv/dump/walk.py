@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 40.0
 """A kill may cost the calls of the last 60 seconds; this leaves time for the call and the checkpoint themselves."""
 
+_CHECKPOINT_BYTES = 512 * 1024
+"""New hashes in one checkpoint; writing it takes some six times that memory, however fast the server is."""
+
 _LOOK_SECONDS = 1.0
 _MOST_DEATHS = 5
 _LISTS, _THREADS = 0, 1
@@ -535,7 +538,8 @@ class FolderExport:
             self._changed = True
 
     def _save_if_due(self) -> None:
-        if self._changed and self._monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+        late = self._monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+        if (self._changed and late) or len(self._new_seen) >= _CHECKPOINT_BYTES:
             self.checkpoint()
 
     def _save_in_time(self, ended: threading.Event) -> None:

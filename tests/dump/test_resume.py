@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_pageconv.dump import walk
+from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Progress
+from airflow_provider_pageconv.dump.idset import WIDTH
 from airflow_provider_pageconv.dump.store import LocalStore
 from airflow_provider_pageconv.graph.errors import (
     CallsStopped,
@@ -495,6 +498,25 @@ def test_the_cost_of_a_checkpoint_does_not_grow_with_what_is_done(tmp_path: Path
     early, late = checkpoints[5:25], checkpoints[-25:-5]
     assert max(size for size, _ in late) < 1.3 * max(size for size, _ in early)
     assert max(count for _, count in late) <= max(count for _, count in early)
+
+
+def test_a_fast_server_fills_no_memory_between_two_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads come within 40 seconds, one follows after so many."""
+    saved: list[int] = []
+    save = Checkpoints.save
+
+    def counting(self: Checkpoints, progress: Progress, **what: Any) -> None:
+        saved.append(len(what["seen"]) // WIDTH)
+        save(self, progress, **what)
+
+    monkeypatch.setattr(Checkpoints, "save", counting)
+    monkeypatch.setattr(walk, "_CHECKPOINT_BYTES", 20 * WIDTH)
+    files = local(tmp_path)
+    with small_box(folders={"inbox": 300}, messages=2) as box:
+        export(box, store_of(files), page_size=5)
+        assert_holds(files, owed(box.data()))
+    assert sum(saved) == 300
+    assert max(saved) <= 25
 
 
 def test_a_try_that_was_superseded_adds_nothing_and_publishes_nothing(destination_files: Destination) -> None:
