@@ -21,6 +21,7 @@ from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.records import MESSAGES, STREAMS, SUFFIXES
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.window import Window, overlapping, seconds
+from airflow_provider_pageconv.graph.edges import REQUIRED_OF_MESSAGES
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def has_details(message: Mapping[str, Any]) -> bool:
     """Whether a message came with more than its id and time, as far as anybody can tell."""
     if message.get("_unavailable"):
         return False
-    return any(not name.startswith("_") and name not in ("id", "created_time") for name in message)
+    return any(not name.startswith("_") and name not in REQUIRED_OF_MESSAGES for name in message)
 
 
 def is_comparable(message: Mapping[str, Any], until: float | None, *, asks_for_details: bool) -> bool:

@@ -67,7 +67,7 @@ def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
         warnings.append(
             f"The messages of {progress.threads_unordered} conversations were not newest first: they were read to their end."
         )
-    if query.message_fields is not None and "from" not in query.message_fields.names:
+    if query.message_fields is not None and not query.asks_for_sender:
         warnings.append("message_fields has no 'from': nobody can tell which messages came without their details.")
     if undated:
         warnings.append(f"{undated} conversations came without updated_time: left out.")

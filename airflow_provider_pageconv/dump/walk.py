@@ -193,7 +193,7 @@ class FolderExport:
             self._start()
         else:
             self._resume(resumed)
-        self._note_sender()
+        self._note_what_is_asked()
         self._scope = Scope(self.spec.window, moment(self.progress.began).timestamp(), self.spec.messages)
 
     def _start(self) -> None:
@@ -509,10 +509,9 @@ class FolderExport:
 
     # Calls and checkpoints
 
-    def _note_sender(self) -> None:
-        fields = self._list_query().message_fields
-        self._asks_for_sender = fields is not None and "from" in fields.names
-        self._asks_for_details = fields is not None and bool({*fields.names} - {"id", "created_time"})
+    def _note_what_is_asked(self) -> None:
+        query = self._list_query()
+        self._asks_for_sender, self._asks_for_details = query.asks_for_sender, query.asks_for_details
 
     def _fetch(self, pager: Pager) -> EdgePage:
         rank = (_LISTS if pager is self._pager else _THREADS, self._rank)
@@ -522,7 +521,7 @@ class FolderExport:
                 if name not in self.progress.dropped:
                     self.progress.dropped.append(name)
                     log.warning("The API refuses the documented field %r: it is left out.", name)
-                    self._note_sender()
+                    self._note_what_is_asked()
         return page
 
     def _get(self, request: Request) -> Answer:

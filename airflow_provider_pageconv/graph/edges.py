@@ -48,6 +48,9 @@ CONVERSATION_FIELDS = {
 CONVERSATION_FIELDS["instagram"] = CONVERSATION_FIELDS["messenger"]
 """https://developers.facebook.com/docs/graph-api/reference/unified-thread; the API may refuse some of them."""
 
+REQUIRED_OF_MESSAGES = ("id", "created_time")
+"""Asked for whatever the user said."""
+
 MESSAGE_FIELDS = (
     "id",
     "created_time",
@@ -185,7 +188,7 @@ def conversation_fields(platform: str, asked: Sequence[str] | None) -> Fields:
 
 def message_fields(asked: Sequence[str] | None) -> Fields:
     """The fields of a message: the user's, or the documented ones."""
-    return Fields(tuple(asked or MESSAGE_FIELDS), ("id", "created_time"), not asked)
+    return Fields(tuple(asked or MESSAGE_FIELDS), REQUIRED_OF_MESSAGES, not asked)
 
 
 def _in_path(node_id: str) -> str:
@@ -229,6 +232,16 @@ class ConversationsQuery:
     @property
     def nested(self) -> int:
         return NESTED_MESSAGES if self.message_fields is not None else 0
+
+    @property
+    def asks_for_sender(self) -> bool:
+        """Whether a message without ``from`` is one that came without its details."""
+        return self.message_fields is not None and "from" in self.message_fields.names
+
+    @property
+    def asks_for_details(self) -> bool:
+        """Whether messages are asked for, and more of them than what is always asked for."""
+        return self.message_fields is not None and not self.message_fields.names <= {*REQUIRED_OF_MESSAGES}
 
     def without(self, error: GraphFieldError) -> tuple[ConversationsQuery, str] | None:
         """Drop the field that was refused; the smaller query and what was dropped, ``None`` where it may not be."""
