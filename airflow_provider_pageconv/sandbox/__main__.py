@@ -15,8 +15,10 @@ from typing import NoReturn
 from airflow_provider_pageconv.sandbox.box import Sandbox
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault, parse_all
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import Limits
-from airflow_provider_pageconv.sandbox.page import epoch
+from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.page import ORDERS
+from airflow_provider_pageconv.sandbox.rules import CHOICES, one_of
+from airflow_provider_pageconv.sandbox.times import epoch
 
 _EXAMPLES = """\
 examples:
@@ -80,9 +82,12 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         status=options.limit_status,
         regain=options.regain == "on",
         prolongs=options.limit_prolongs == "on",
+        foreign=_foreign(options.foreign_usage) if options.foreign_usage else {},
+        garbled=options.garbled_usage,
     )
+    one_of("--limit-code", limits.code, LIMIT_CODES)
     usage = [] if options.usage_headers == "none" else options.usage_headers.split(",")
-    return Sandbox(
+    box = Sandbox(
         seed=options.seed,
         conversations=options.conversations,
         messages=options.messages,
@@ -114,6 +119,12 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         port=options.port,
         quiet=not options.verbose,
     )
+    for order in options.rule:
+        name, equals, value = order.partition("=")
+        if not equals or name not in _RULES:
+            raise ValueError(f"--rule is written NAME=VALUE with one of {', '.join(_RULES)}, not {order!r}")
+        setattr(box.rules, name, _rule(name, value))
+    return box
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         "--span-days", type=float, default=30, metavar="DAYS", help="threads were updated in so many days"
     )
     page.add_argument("--ties", action="store_true", help="let threads and messages share a second")
-    page.add_argument("--order", choices=("newest", "oldest", "shuffled"), default="newest", help="of the lists")
+    page.add_argument("--order", choices=ORDERS, default="newest", help="of the lists")
     page.add_argument("--page-id", default="100200300400500", metavar="ID", help="id of the Page")
     page.add_argument("--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches")
     page.add_argument(
@@ -171,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     api.add_argument("--latency", default="0", metavar="SECONDS", help="before each answer; 0.1-1.5 draws from a range")
     api.add_argument("--usage-headers", default="app,business", metavar="LIST", help="of app,business,page; or none")
+    api.add_argument(
+        "--rule", action="append", default=[], metavar="NAME=VALUE",
+        help="one more of the API's ways; may be repeated. Which: " + "; ".join(
+            f"{name}=" + "|".join(str(choice) for choice in CHOICES.get(name, ("N",)) if choice is not None)
+            for name in _RULES
+        ),
+    )  # fmt: skip
+    api.add_argument(
+        "--foreign-usage", default="", metavar="T=P,…", help="percent that other products use: ads_management=100"
+    )
+    api.add_argument("--garbled-usage", action="store_true", help="cut the usage headers in the middle")
     api.add_argument("--verbose", action="store_true", help="print a line for every request, without its query")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--limit-calls", type=int, metavar="N", help="calls in the window, then refusals")
@@ -184,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fault", action="append", default=[], metavar="K=V,…",
         help="order a fault; may be repeated. Which calls: on= (conversations, messages, node, accounts, me, "
         "debug_token, ids, inner), path=, folder=, platform=, thread=, pages=first|later, and of these at=, every=, "
-        "p=, times=. What: kind=, code=, subcode=, status=, message=, is_transient=, user_title=, user_msg=, regain=, "
+        "p=, times=, lasts=. What: kind=, code=, subcode=, status=, message=, is_transient=, user_title=, user_msg=, regain=, "
         "retry_after=, headers=off, size=, seconds=, location=, version=. Kinds: " + ", ".join(KINDS),
     )  # fmt: skip
     trouble.add_argument(
@@ -217,6 +239,29 @@ def _folders(text: str) -> dict[str, int]:
         if not count.strip().isdigit():
             raise ValueError(f"--folders is written inbox=100,spam=3, not {text!r}")
         made[folder.strip()] = int(count)
+    return made
+
+
+_RULES = ("time_form", "nested", "nested_every", "message_count", "refusal_form", "swallow_authorization",
+          "no_token_code", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging")  # fmt: skip
+
+
+def _rule(name: str, text: str) -> object:
+    """Return a rule's value: one of its choices, a number, or what was written, to be refused."""
+    for choice in CHOICES.get(name, ()):
+        if str(choice).lower() == text.lower():
+            return choice
+    return int(text) if text.isdigit() else text
+
+
+def _foreign(text: str) -> dict[str, float]:
+    made: dict[str, float] = {}
+    for part in text.split(","):
+        kind, _, percent = part.partition("=")
+        try:
+            made[kind.strip()] = float(percent)
+        except ValueError:
+            raise ValueError(f"--foreign-usage is written ads_management=100,pages=40, not {text!r}") from None
     return made
 
 

@@ -10,31 +10,40 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pageconv.sandbox.cursors import Cursors
+from airflow_provider_pageconv.sandbox.encoding import encoded
 from airflow_provider_pageconv.sandbox.errors import GraphApiError
-from airflow_provider_pageconv.sandbox.faults import MANGLED, TWISTS, Fault, FaultBook
+from airflow_provider_pageconv.sandbox.faults import MANGLED, Fault, FaultBook
 from airflow_provider_pageconv.sandbox.graph_api import (
     NODE_FIELDS,
     Access,
     Answer,
     Call,
     GraphApi,
-    Rules,
-    Twist,
     answered_version,
-    encoded,
 )
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
 from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
-from airflow_provider_pageconv.sandbox.page import INSTAGRAM, MESSENGER, Page, epoch, wire_time
+from airflow_provider_pageconv.sandbox.page import INSTAGRAM, MESSENGER, ORDERS, Page
+from airflow_provider_pageconv.sandbox.rules import Rules, one_of
+from airflow_provider_pageconv.sandbox.times import epoch, wire_time
+from airflow_provider_pageconv.sandbox.twists import TWISTS, Twist
 from airflow_provider_pageconv.sandbox.words import draw
 
 if TYPE_CHECKING:
     from airflow_provider_pageconv.sandbox.server import Server
+
+
+HTML = (
+    "<!DOCTYPE html>\n<html><head><title>Facebook | Error</title></head><body><h1>Sorry, something went wrong.</h1>"
+    "<p>We're working on it and we'll get it fixed as soon as we can.</p></body></html>\n"
+)
+NOT_JSON = '{"data": [{"id": "t_1", "updated_time": '
 
 
 class Clock:
@@ -132,7 +141,8 @@ class Sandbox:
     :param now: the Page's newest thread is just before, and the clock stands still. Real time, ticking, if left out.
     :param span: the threads were updated in this time before `now`, each in a second of its own.
     :param ties: let up to three threads, and up to three messages of a thread, share a second.
-    :param order: "newest" first as Meta does, "oldest" first, or "shuffled".
+    :param order: "newest" first as Meta does, "oldest" first, "shuffled", or "mostly" newest first: every 40th row
+        stands up to 30 places too high or too low until its thread gets a message.
     :param pages: how many Pages; the others are like the first, with ids that follow, and reached by the user's token.
     :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
     :param detailed_messages: the 20.
@@ -144,9 +154,16 @@ class Sandbox:
     :param refused_fields: documented fields that are refused all the same, by node type.
     :param app_secret: if set, a proof that is given has to be right; `require_proof` wants one with every call.
     :param user_token_error: 190 or 210, for a user's token where a Page's is needed.
+    :param time_form: how times are written; see `Rules` for this and the following ones.
+    :param nested: what becomes of the messages that were asked for inside the rows of /conversations.
+    :param nested_every: in every so many threads.
+    :param message_count: "right", "absent" or "wrong".
+    :param refusal_form: the words in which a field is refused.
+    :param swallow_authorization: the Authorization header never arrives.
+    :param no_token_code: 2500 or 104, for calls without a token.
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
-    :param limits: calls that fit into a window; see `Limits`.
+    :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
     :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
     :param faults: faults ordered from the start.
     :param life: events ordered from the start.
@@ -185,6 +202,13 @@ class Sandbox:
         inner_paging: bool = True,
         refused_fields: Mapping[str, Iterable[str]] | None = None,
         user_token_error: int = 190,
+        time_form: str = "graph",
+        nested: str = "full",
+        nested_every: int = 1,
+        message_count: str = "right",
+        refusal_form: str = "node_type",
+        swallow_authorization: bool = False,
+        no_token_code: int | None = None,
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
@@ -194,18 +218,18 @@ class Sandbox:
         port: int = 0,
         quiet: bool = True,
     ) -> None:
-        _one_of("details", details, ("bare", "dated", "all"))
-        _one_of("cursor_style", cursor_style, ("anchored", "offset"))
-        _one_of("order", order, ("newest", "oldest", "shuffled"))
-        _one_of("user_token_error", user_token_error, (190, 210))
+        one_of("cursor_style", cursor_style, ("anchored", "offset"))
+        one_of("order", order, ORDERS)
         for name in refused_fields or {}:
-            _one_of("refused_fields", name, tuple(NODE_FIELDS))
+            one_of("refused_fields", name, tuple(NODE_FIELDS))
         if require_proof and not app_secret:
             raise ValueError("require_proof needs an app_secret")
         if now is not None and now.tzinfo is None:
             raise ValueError(f"now has no time zone: {now.isoformat()}")
         if not page_id.isdigit():
             raise ValueError(f"page_id is a number: {page_id!r}")
+        if pages < 1:
+            raise ValueError(f"pages is a whole number from 1 on, not {pages}")
         self.seed = seed
         self.token = token
         self.user_token = user_token
@@ -248,6 +272,13 @@ class Sandbox:
             next_on_full=next_on_full,
             inner_paging=inner_paging,
             debug_token=debug_token or {},
+            time_form=time_form,
+            nested=nested,
+            nested_every=nested_every,
+            message_count=message_count,
+            refusal_form=refusal_form,
+            swallow_authorization=swallow_authorization,
+            no_token_code=no_token_code,
         )
         cursors = Cursors(seed, cursor_style)
         self.api = GraphApi(self.pages, (), cursors, self.rules)
@@ -256,12 +287,12 @@ class Sandbox:
             self.add_token(self.api.derived_token(page), page)
         self.add_token(user_token, None)
         self.add_token(token, self.page)
-        self.limits = limits or Limits()
+        self.limits = Limits() if limits is None else limits.copy()
         if usage_headers is not True:
             self.limits.headers = tuple(usage_headers or ())
             for name in self.limits.headers:
-                _one_of("usage_headers", name, USAGE_HEADERS)
-        self.faults = FaultBook(seed, cursors)
+                one_of("usage_headers", name, USAGE_HEADERS)
+        self.faults = FaultBook(seed, cursors, lambda: self.clock())
         for fault in faults:
             self.faults.add(fault)
         self.life = LifeBook(seed, self.page)
@@ -390,10 +421,15 @@ class Sandbox:
             fault = None if refusal is not None else self.faults.strike(call, record.edge)
             answer, regain = self._answer(call, refusal, fault)
             headers = self._headers(answer, fault, regain, refused=refusal is not None)
-        body = encoded(answer.body)
         record.code = answer.code
         record.fault = fault.kind if fault else None
-        return Reply(answer.status, headers, body, fault, delay)
+        status, body = answer.status, encoded(answer.body)
+        if fault is not None and fault.is_html:
+            record.code = None
+            status, body = fault.status or 502, HTML.encode()
+        elif fault is not None and fault.kind == "not_json":
+            status, body = fault.status or 200, (NOT_JSON if fault.message is None else fault.message).encode()
+        return Reply(status, headers, body, fault, delay)
 
     def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> tuple[Answer, int]:
         error, regain = refusal, 0
@@ -409,7 +445,7 @@ class Sandbox:
             return self.api.refusal(error, call, version, self._usage_of(call)), regain
         twist = None
         if fault is not None and fault.kind in TWISTS:
-            twist = Twist(fault.kind, fault.size or 0, self._traces.next())
+            twist = Twist(fault.kind, fault.size, self._traces.next())
         answer = self.api.answer(call, twist)
         if not answer.usage:
             answer.usage = self._usage_of(call)
@@ -430,15 +466,18 @@ class Sandbox:
     def _headers(self, answer: Answer, fault: Fault | None, regain: int, *, refused: bool) -> list[tuple[str, str]]:
         trace = draw(self.seed, "trace", self._traces.next())
         version = fault.version if fault is not None and fault.kind == "version" else answer.version
+        is_html = fault is not None and fault.is_html
         made = [
-            ("Content-Type", "application/json; charset=UTF-8"),
+            ("Content-Type", "text/html; charset=utf-8" if is_html else "application/json; charset=UTF-8"),
+            # By the Page's clock, and not the machine's: the clock of who asks may be wrong.
+            ("Date", format_datetime(self.clock().astimezone(timezone.utc), usegmt=True)),
             ("facebook-api-version", version),
             ("x-fb-trace-id", f"A{trace >> 88:010x}"),
             ("x-fb-debug", f"{trace:032x}=="),
             ("x-fb-rev", "1040000001"),
             ("Cache-Control", "private, no-cache, no-store, must-revalidate"),
         ]
-        if answer.code == 190:
+        if answer.code == 190 and not is_html:
             # Meta repeats the message here: with a malformed token, the token too.
             message = (answer.error_message or "").encode("ascii", "replace").decode()
             made.append(("WWW-Authenticate", f'OAuth "Facebook Platform" "invalid_token" "{message}"'))
@@ -468,8 +507,3 @@ def edge_of(call: Call) -> str:
     if len(parts) >= 2:
         return parts[1] if parts[1] in ("conversations", "messages", "accounts") else "inner"
     return "me" if parts == ["me"] else "node"
-
-
-def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} cannot be {value!r}: {', '.join(map(str, allowed))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 from airflow_provider_pageconv.sandbox.box import Clock, Sandbox
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import Limits
-from airflow_provider_pageconv.sandbox.page import epoch
+from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.page import Page
+from airflow_provider_pageconv.sandbox.rules import one_of
+from airflow_provider_pageconv.sandbox.times import epoch
 
 PREFIX = "/_sandbox"
 HELP = {
@@ -21,6 +23,9 @@ HELP = {
     "GET, POST, DELETE /_sandbox/faults": "the orders; one more (an object) or several (a list); none",
     "GET, POST, DELETE /_sandbox/life": "orders and events; an order, or, without at, every, p, an event at once; none",
     "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit",
+    "GET, POST /_sandbox/rules": "how the API behaves; change time_form, nested, details, max_limit, refused_fields …",
+    "POST /_sandbox/page": 'what one thread or message shows: {"pin": thread id, "place": 0}, {"unpin": thread id}, '
+    '{"show_updated": thread id, "value": any}, {"show_created": message id, "value": any}',
     "GET, POST /_sandbox/clock": 'the Page\'s time; {"now": ISO text, "ticking": true|false} or {"advance": seconds}',
 }
 _LIMITS = (
@@ -33,6 +38,9 @@ _LIMITS = (
     "headers",
     "refusal_headers",
     "percent",
+    "foreign",
+    "foreign_regain",
+    "garbled",
     "refused",
 )
 
@@ -64,6 +72,10 @@ def control(box: Sandbox, method: str, path: str, query: Mapping[str, str], body
             return _life(box, method, body)
         if name == "limits" and method in ("GET", "POST", "DELETE"):
             return _limits(box, method, body)
+        if name == "rules" and method in ("GET", "POST"):
+            return _rules(box, method, body)
+        if name == "page" and method == "POST":
+            return _page(box, body)
         if name == "clock" and method in ("GET", "POST"):
             return _clock(box, method, body)
     raise NotThereError(f"there is no {method} {path} in the sandbox: {'; '.join(HELP)}")
@@ -112,8 +124,43 @@ def _limits(box: Sandbox, method: str, body: Any) -> Any:
             for name, value in order.items():
                 if name not in known:
                     raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
+                if name == "code":
+                    one_of("code", value, LIMIT_CODES)
                 setattr(box.limits, name, value)
     return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
+
+
+def _rules(box: Sandbox, method: str, body: Any) -> Any:
+    if method == "POST":
+        for order in _objects(body):
+            for name, value in order.items():
+                setattr(box.rules, name, value)
+    return box.rules.as_json()
+
+
+_OF_PAGE: dict[str, tuple[Callable[..., object], str]] = {
+    "pin": (Page.pin, "place"),
+    "unpin": (Page.unpin, ""),
+    "show_updated": (Page.show_updated, "value"),
+    "show_created": (Page.show_created, "value"),
+}
+
+
+def _page(box: Sandbox, body: Any) -> Any:
+    for order in _objects(body):
+        name = next((name for name in order if name in _OF_PAGE), None)
+        if name is None:
+            raise ValueError(f"a Page is not told {order!r}, but one of {', '.join(_OF_PAGE)}")
+        do, argument = _OF_PAGE[name]
+        unknown = set(order) - {name, argument}
+        if unknown:
+            raise ValueError(f"{name} knows no {min(unknown)!r}")
+        given = {argument: order[argument]} if argument in order else {}
+        try:
+            do(box.page, order[name], **given)
+        except KeyError as error:
+            raise ValueError(f"there is no {error}") from None
+    return {"page": box.page.id}
 
 
 def _clock(box: Sandbox, method: str, body: Any) -> Any:

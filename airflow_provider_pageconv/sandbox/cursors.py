@@ -77,13 +77,17 @@ class Cursors:
         self._anchored = style == "anchored"
         self._seal = lru_cache(maxsize=4096)(self._sealed)
 
-    def write(self, rows: Rows, place: int, scope: str, salt: int = 0) -> str:
-        """Return the cursor of the row at this place; -1 stands before the first row."""
+    def write(self, rows: Rows, place: int, scope: str, salt: int = 0, depth: int | None = None) -> str:
+        """Return the cursor of the row at this place; -1 stands before the first row.
+
+        :param salt: makes a cursor differ from others that lead to the same place.
+        :param depth: how many rows it says to lie above what follows; the truth if left out.
+        """
         if self._anchored:
             value = rows.key(place) if 0 <= place < len(rows) else (1 << 127) if place < 0 else 0
         else:
             value = place + 1
-        return self._seal(value, scope, salt, place + 1)
+        return self._seal(value, scope, salt, place + 1 if depth is None else depth)
 
     def _sealed(self, value: int, scope: str, salt: int, depth: int) -> str:
         kind = b"a" if self._anchored else b"o"

@@ -5,6 +5,7 @@ https://developers.facebook.com/docs/graph-api/guides/error-handling
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +105,41 @@ def not_found(name: str) -> GraphApiError:
     )
 
 
-def unknown_field(name: str, node_type: str) -> GraphApiError:
-    """Return the answer to a field that the node type does not have."""
-    return GraphApiError(100, f"(#100) Tried accessing nonexisting field ({name}) on node type ({node_type})")
+REFUSAL_FORMS = ("node_type", "no_type", "other_type", "unknown", "list", "deprecated")
+
+
+def unknown_fields(names: Sequence[str], node_type: str, form: str = "node_type") -> GraphApiError:
+    """Return the answer to fields that the node type does not have; most forms name the first of them only.
+
+    :param form: the words, one of `REFUSAL_FORMS`.
+    """
+    name = names[0]
+    accessing = "(#100) Tried accessing nonexisting field"
+    if form == "list":
+        return GraphApiError(100, f"{accessing}s ({','.join(names)}) on node type ({node_type})")
+    if form == "no_type":
+        return GraphApiError(100, f"{accessing} ({name})")
+    if form == "other_type":
+        return GraphApiError(
+            100, f"{accessing} ({name}) on node type ({_CONNECTION.get(node_type, node_type + 'Edge')})"
+        )
+    if form == "unknown":
+        return GraphApiError(100, f"(#100) Unknown field: {name}")
+    if form == "deprecated":
+        return GraphApiError(100, f"(#100) {name} field is deprecated for versions v24.0 and higher")
+    return GraphApiError(100, f"{accessing} ({name}) on node type ({node_type})")
+
+
+_CONNECTION = {"UnifiedThread": "ConversationsConnection", "Message": "MessagesConnection"}
+
+
+def does_not_exist(name: str) -> GraphApiError:
+    """Return the other answer for what is not there: shorter, and without a subcode."""
+    return GraphApiError(100, f"(#100) Object with ID '{name}' does not exist", type="GraphMethodException")
+
+
+NO_TOKEN = "An active access token must be used to query information about the current user."  # noqa: S105 - a sentence
+UNKNOWN = "An unknown error occurred"
 
 
 def bad_parameter(message: str) -> GraphApiError:

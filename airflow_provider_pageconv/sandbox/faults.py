@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_pageconv.sandbox.cursors import Cursors
@@ -14,25 +15,36 @@ from airflow_provider_pageconv.sandbox.errors import (
     BAD_CURSOR,
     TOO_DEEP,
     TOO_MUCH_DATA,
+    UNKNOWN,
     GraphApiError,
+    does_not_exist,
     not_found,
     usual,
 )
 from airflow_provider_pageconv.sandbox.graph_api import DEFAULT_LIMIT, Call, nested_limit
+from airflow_provider_pageconv.sandbox.twists import TWISTS
 
 KINDS: dict[str, str] = {
     "error": "an error in Meta's shape: code, subcode, status (200 gives a 200 with an error inside), message …",
     "too_much_data": "error 1 where limit, or limit × limit of nested messages, is above size",
+    "heavy": "where too_much_data would strike, but nothing says why: error 1 (or code), or, with a status alone, HTML",
+    "does_not_exist": "error 100 without a subcode, which says that the object does not exist",
     "dead_cursor": "error 100 for the cursor that is used, from then on for good",
     "deep_cursor": "error 100 for every cursor with size or more rows above it",
+    "dead_at": "error 100 for every cursor with size rows above it, or fewer than a page (limit) more than that",
     "unavailable": "error 100/33 for the thread whose messages are asked for, from then on for good",
     "loop": "the answer names the cursor again that was used (size=2: the one before that, and so on)",
     "empty": "a page without rows that has a next one, where the rows follow",
     "short": "a page of only size rows (half of them if left out) that has a next one",
     "repeat": "a page that repeats a row: the last of the page before",
     "disorder": "a page with its rows oldest first",
+    "swap": "a page in which two neighbours changed places: rows size and size + 1 from 0, or those in the middle",
+    "circle": "from depth size on the rows above it once more, with ever new cursors, without end",
+    "null_row": "a page with a null among its rows",
+    "text_row": "a page with a text among its rows",
+    "row_without_id": "a page with a row more that has no id",
     "html": "an HTML page (status 502 if left out)",
-    "not_json": "200 with a body that is no JSON (message says which, if given)",
+    "not_json": "a body that is no JSON (status 200 if left out; message says which body, if given)",
     "cut": "a body that ends before its Content-Length (after size bytes; half of it if left out)",
     "drip": "a body that comes a byte at a time, one every so many seconds (1 if left out)",
     "slow": "the answer, after so many seconds (1 if left out)",
@@ -42,9 +54,11 @@ KINDS: dict[str, str] = {
     "version": "the answer with a facebook-api-version header that says version (none: v21.0)",
     "no_headers": "the answer without any usage header",
 }
-TWISTS = frozenset({"loop", "empty", "short", "repeat", "disorder"})
 MANGLED = frozenset({"not_json", "cut", "drip", "slow", "version", "no_headers"})
+_SIZED = frozenset({"too_much_data", "heavy", "deep_cursor", "dead_at", "circle"})
+_OF_CURSORS = frozenset({"dead_cursor", "deep_cursor", "dead_at", "loop"})
 _LIST_EDGES = frozenset({"conversations", "messages", "accounts"})
+_NOT_ORDERED = frozenset({"when", "seen", "fired", "since"})
 EDGES = ("conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner")
 
 
@@ -54,6 +68,8 @@ class Fault:
 
     Which of the matching calls: the `at`-th (counted from 1), or every `every`-th, or each with probability `p`, or, if
     none of the three is given, each. `times` says how often at most; with `at` alone it is once, else without end.
+    A fault that `lasts` strikes for so many seconds by the Page's clock, counted from its first strike, and then never
+    again; what "dead_cursor" and "unavailable" ended lives again then.
 
     :param kind: one of `KINDS`.
     :param on: "conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner".
@@ -65,6 +81,7 @@ class Fault:
     :param headers: False takes all usage headers off the answer.
     :param size: rows, bytes or depth, as `KINDS` says.
     :param seconds: how long, for "silence", "drip" and "slow".
+    :param lasts: seconds by the Page's clock.
     """
 
     kind: str = "error"
@@ -79,6 +96,7 @@ class Fault:
     every: int | None = None
     p: float | None = None
     times: int | None = None
+    lasts: float | None = None
     code: int | None = None
     subcode: int | None = None
     status: int | None = None
@@ -96,6 +114,7 @@ class Fault:
     version: str = "v21.0"
     seen: int = field(default=0, compare=False)
     fired: int = field(default=0, compare=False)
+    since: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -106,14 +125,21 @@ class Fault:
             raise ValueError(f"a fault cannot be on {self.on!r}: {', '.join(EDGES)}")
         if self.pages not in ("", "first", "later"):
             raise ValueError(f"pages={self.pages!r} of a fault: first or later")
-        if self.kind in ("too_much_data", "deep_cursor") and self.size is None:
+        if self.kind in _SIZED and self.size is None:
             raise ValueError(f"a fault of kind {self.kind!r} needs a size")
         for name in ("at", "every", "times"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} of a fault counts from 1")
-        if self.times is None and self.at is not None and self.every is None and self.p is None:
+        if self.lasts is not None and self.lasts <= 0:
+            raise ValueError("lasts of a fault is a number of seconds above 0")
+        if self.times is None and self.at is not None and self.every is None and self.p is None and self.lasts is None:
             self.times = 1
+
+    @property
+    def is_html(self) -> bool:
+        """Whether what is answered is a page for people, and no answer of the API."""
+        return self.kind == "html" or (self.kind == "heavy" and self.code is None and self.status is not None)
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -129,7 +155,7 @@ class Fault:
     @classmethod
     def from_json(cls, order: Mapping[str, Any]) -> Fault:
         """Return the fault that a JSON object orders; numbers and booleans may come as text."""
-        known = {item.name: str(item.type) for item in fields(cls) if item.name not in ("when", "seen", "fired")}
+        known = {item.name: str(item.type) for item in fields(cls) if item.name not in _NOT_ORDERED}
         given: dict[str, Any] = {}
         for name, value in order.items():
             if name not in known:
@@ -139,7 +165,7 @@ class Fault:
 
     def as_json(self) -> dict[str, Any]:
         """Return the order and how often it was seen and struck, without what was not given."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "when"}
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("when", "since")}
         return {name: value for name, value in plain.items() if value is not None and value != ""}
 
     def error(self, call: Call) -> GraphApiError:
@@ -157,9 +183,13 @@ class Fault:
             return usual(self.code, self.subcode, (call.parts or ["0"])[0])
         if self.kind == "too_much_data":
             return GraphApiError(1, TOO_MUCH_DATA, 500)
+        if self.kind == "heavy":
+            return GraphApiError(1, UNKNOWN, 500)
+        if self.kind == "does_not_exist":
+            return does_not_exist((call.parts or ["0"])[0])
         if self.kind == "deep_cursor":
             return GraphApiError(100, f"(#100) {TOO_DEEP}")
-        if self.kind == "dead_cursor":
+        if self.kind in ("dead_cursor", "dead_at"):
             return GraphApiError(100, BAD_CURSOR)
         return not_found((call.parts or ["0"])[0])
 
@@ -168,14 +198,16 @@ class FaultBook:
     """All faults that are ordered. Not locked by itself: the sandbox calls it under its lock.
 
     :param seed: decides for faults with a probability.
+    :param clock: the Page's, for faults that last.
     """
 
-    def __init__(self, seed: int, cursors: Cursors) -> None:
+    def __init__(self, seed: int, cursors: Cursors, clock: Callable[[], datetime]) -> None:
         self._random = random.Random(f"{seed}/faults")
         self._cursors = cursors
+        self._clock = clock
         self._faults: list[Fault] = []
-        self.dead_cursors: set[str] = set()
-        self.dead_threads: set[str] = set()
+        self.dead_cursors: dict[str, Fault] = {}
+        self.dead_threads: dict[str, Fault] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, fault: Fault) -> Fault:
@@ -203,10 +235,10 @@ class FaultBook:
         """Count the call in every order and return the fault that strikes it, the first ordered first."""
         struck: Fault | None = None
         cursor = call.params.get("after") or call.params.get("before") or ""
-        if cursor in self.dead_cursors:
-            struck = Fault("dead_cursor")
-        elif call.parts and call.parts[0] in self.dead_threads:
-            struck = Fault("unavailable")
+        for ended, name in ((self.dead_cursors, cursor), (self.dead_threads, (call.parts or [""])[0])):
+            ending = ended.get(name)
+            if struck is None and ending is not None and not self._is_over(ending):
+                struck = ending
         for fault in self._faults:
             if not self._matches(fault, call, edge, cursor):
                 continue
@@ -214,14 +246,23 @@ class FaultBook:
             if struck is None and self._is_due(fault):
                 struck = fault
                 fault.fired += 1
+                fault.since = fault.since or self._clock()
                 self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
                 if fault.kind == "dead_cursor":
-                    self.dead_cursors.add(cursor)
+                    self.dead_cursors[cursor] = fault
                 elif fault.kind == "unavailable":
-                    self.dead_threads.add(call.parts[0])
+                    self.dead_threads[call.parts[0]] = fault
         return struck
 
+    def _is_over(self, fault: Fault) -> bool:
+        """Whether a fault has lasted as long as it was to last."""
+        if fault.lasts is None or fault.since is None:
+            return False
+        return (self._clock() - fault.since).total_seconds() >= fault.lasts
+
     def _is_due(self, fault: Fault) -> bool:
+        if self._is_over(fault):
+            return False
         if fault.times is not None and fault.fired >= fault.times:
             return False
         if fault.at is not None and fault.seen < fault.at:
@@ -233,11 +274,7 @@ class FaultBook:
     def _matches(self, fault: Fault, call: Call, edge: str, cursor: str) -> bool:
         if (fault.on and fault.on != edge) or (fault.path and not re.search(fault.path, call.path)):
             return False
-        if fault.kind in TWISTS and edge not in _LIST_EDGES:
-            return False
-        if fault.kind == "unavailable" and edge != "messages":
-            return False
-        if fault.kind in ("dead_cursor", "deep_cursor", "loop") and not cursor:
+        if not self._kind_matches(fault, call, edge, cursor):
             return False
         if fault.folder and (edge != "conversations" or call.params.get("folder", "inbox") != fault.folder):
             return False
@@ -247,17 +284,30 @@ class FaultBook:
             return False
         if fault.pages and (fault.pages == "later") != bool(cursor):
             return False
-        if fault.kind == "too_much_data" and _weight(call) <= (fault.size or 0):
-            return False
-        if fault.kind == "deep_cursor" and self._cursors.depth(cursor) < (fault.size or 0):
-            return False
         return fault.when is None or fault.when(call)
 
+    def _kind_matches(self, fault: Fault, call: Call, edge: str, cursor: str) -> bool:
+        """Whether this is a call that a fault of this kind can strike at all."""
+        kind, size = fault.kind, fault.size or 0
+        if kind in TWISTS and edge not in _LIST_EDGES:
+            return False
+        if kind == "unavailable" and edge != "messages":
+            return False
+        if kind in _OF_CURSORS and not cursor:
+            return False
+        if kind in ("too_much_data", "heavy"):
+            return _rows(call) * max(1, nested_limit(call.params)) > size
+        if kind == "deep_cursor":
+            return self._cursors.depth(cursor) >= size
+        if kind == "dead_at":
+            return size <= self._cursors.depth(cursor) < size + _rows(call)
+        return kind != "circle" or self._cursors.depth(cursor) + _rows(call) >= size
 
-def _weight(call: Call) -> int:
+
+def _rows(call: Call) -> int:
+    """Return how many rows a call asks for."""
     text = call.params.get("limit", "")
-    rows = int(text) if text.isdigit() else DEFAULT_LIMIT
-    return rows * max(1, nested_limit(call.params))
+    return int(text) if text.isdigit() else DEFAULT_LIMIT
 
 
 def _converted(name: str, value: Any, annotation: str) -> Any:

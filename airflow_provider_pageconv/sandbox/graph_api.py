@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from airflow_provider_pageconv.sandbox import errors
 from airflow_provider_pageconv.sandbox.cursors import Cursors, Places, Rows
+from airflow_provider_pageconv.sandbox.encoding import EncodedRow, dumps
 from airflow_provider_pageconv.sandbox.errors import GraphApiError
 from airflow_provider_pageconv.sandbox.fields import Field, parse_fields
 from airflow_provider_pageconv.sandbox.page import (
@@ -32,6 +31,9 @@ from airflow_provider_pageconv.sandbox.page import (
     Page,
     Thread,
 )
+from airflow_provider_pageconv.sandbox.rules import Rules
+from airflow_provider_pageconv.sandbox.times import TIME_FORMS
+from airflow_provider_pageconv.sandbox.twists import Twist, bend, intrude
 
 VERSIONS = tuple(f"v{number}.0" for number in range(21, 27))
 DEFAULT_LIMIT = 25
@@ -54,9 +56,10 @@ NODE_FIELDS: dict[str, frozenset[str]] = {
         "is_unsupported", "reply_to", "sticker",
     }),
     "MessageAttachment": frozenset({
-        "id", "name", "mime_type", "size", "file_url", "image_data", "video_data", "generic_template",
+        "id", "name", "mime_type", "size", "file_url", "image_data", "video_data", "generic_template", "title", "type",
+        "url",
     }),
-    "MessageShare": frozenset({"id", "link", "name", "description", "template"}),
+    "MessageShare": frozenset({"id", "description", "link", "name", "template", "title", "type", "url"}),
     "Person": _PERSON_FIELDS,
     "Page": frozenset({
         "id", "name", "access_token", "about", "category", "category_list", "conversations", "fan_count",
@@ -125,57 +128,12 @@ class Answer:
     error_message: str | None = None
 
 
-class EncodedRow(str):
-    """A row of a list that is JSON already; see `encoded`."""
-
-    __slots__ = ()
-
-
-def encoded(body: Any) -> bytes:
-    """Return a body as JSON, in ASCII as Meta writes it; rows that are JSON already are put in as they are."""
-    rows = body.get("data") if isinstance(body, dict) else None
-    if isinstance(rows, list) and rows and isinstance(rows[0], EncodedRow):
-        rest = "".join(f",{json.dumps(name)}:{_dumps(value)}" for name, value in body.items() if name != "data")
-        return f'{{"data":[{",".join(rows)}]{rest}}}'.encode("ascii")
-    return _dumps(body).encode("ascii")
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-@dataclass(frozen=True)
-class Twist:
-    """How a fault bends the list that is answered; see `faults.KINDS`."""
-
-    kind: str
-    size: int
-    salt: int
-
-
 @dataclass
 class Access:
     """What a token opens: one Page, or, for a user's token, the Pages of that user."""
 
     token: str
     page: Page | None = None
-
-
-@dataclass
-class Rules:
-    """How this API behaves where Meta is vague, changes its mind, or can be configured."""
-
-    app_secret: str | None = None
-    require_proof: bool = False
-    details: str = "bare"
-    detailed_messages: int = 20
-    max_limit: int = 500
-    max_inner_limit: int = 500
-    refused_fields: Mapping[str, Iterable[str]] = dataclass_field(default_factory=dict)
-    user_token_error: int = 190
-    next_on_full: bool = False
-    inner_paging: bool = True
-    debug_token: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
 
 @dataclass
@@ -237,13 +195,11 @@ class GraphApi:
         return hmac.new(secret, token.encode(), hashlib.sha256).hexdigest()
 
     def _authorize(self, call: Call) -> Access:
-        token = call.token
+        swallowed = self.rules.swallow_authorization
+        token = call.params.get("access_token") if swallowed else call.token
         if not token:
-            if call.parts[:1] == ["me"]:
-                raise GraphApiError(
-                    2500, "An active access token must be used to query information about the current user."
-                )
-            raise errors.usual(104)
+            code = self.rules.no_token_code or (2500 if swallowed or call.parts[:1] == ["me"] else 104)
+            raise GraphApiError(2500, errors.NO_TOKEN) if code == 2500 else errors.usual(104)
         access = self.accesses.get(token)
         if access is None:
             raise GraphApiError(190, f"Malformed access token {token}")
@@ -320,7 +276,8 @@ class GraphApi:
                     raise errors.usual(9000001)
                 message = found[0].messages[found[1]]
                 if edge is None:
-                    return self._expand(at, "Message", message.node(), self._asked(at, "Message"))
+                    node = self._shown(message, message.node())
+                    return self._expand(at, "Message", node, self._asked(at, "Message"))
                 return self._inner_edge(at, "Message", message.node(), edge)
         raise errors.not_found(ident)
 
@@ -348,13 +305,14 @@ class GraphApi:
         """Refuse what the node type does not know: Meta does so whether or not a row would have it."""
         known = NODE_FIELDS.get(node_type, _ANY)
         refused = self.rules.refused_fields.get(node_type, ())
-        number = int(version[1:3])
+        elsewhen = set()
+        if node_type == "UnifiedThread":
+            elsewhen = {"subject"} if int(version[1:3]) >= 24 else {"is_owner"}
+        names = [field.name for field in fields]
+        wrong = [name for name in names if (known and name not in known) or name in refused or name in elsewhen]
+        if wrong:
+            raise errors.unknown_fields(wrong, node_type, self.rules.refusal_form)
         for field in fields:
-            gone = field.name == "subject" and number >= 24
-            not_yet = field.name == "is_owner" and number < 24
-            unknown = known and field.name not in known
-            if unknown or field.name in refused or (node_type == "UnifiedThread" and (gone or not_yet)):
-                raise errors.unknown_field(field.name, node_type)
             if field.inner is not None:
                 self._check(field.inner, _INNER_TYPES.get((node_type, field.name), ""), version)
 
@@ -430,26 +388,62 @@ class GraphApi:
                 data["profile_id"] = access.page.id
         return {"data": {**data, **self.rules.debug_token}}
 
-    def _thread_node(self, at: _Context, page: Page, thread: Thread, fields: Sequence[Field]) -> dict[str, Any]:
+    def _thread_node(
+        self, at: _Context, page: Page, thread: Thread, fields: Sequence[Field], *, as_row: bool = False
+    ) -> dict[str, Any]:
+        """Return a thread; as a row of a list its messages come as `rules.nested` says."""
         node = page.thread_node(thread)
+        node["updated_time"] = TIME_FORMS[self.rules.time_form](thread.updated)
+        node.update(thread.shown or {})
+        if self.rules.message_count != "right":
+            node["message_count"] = None if self.rules.message_count == "absent" else node["message_count"] + 1
         if int(at.version[1:3]) < 24 and thread.platform == MESSENGER and thread.serial % 3 == 0:
             node["subject"] = "Asunto"
+        nested = self.rules.nested if as_row and thread.serial % self.rules.nested_every == 0 else "full"
         for field in fields:
-            if field.name == "messages":
+            if field.name == "messages" and nested in ("full", "short"):
                 inner = _or_default(field, "Message")
-                node["messages"] = self._messages(at, thread, dict(field.args), inner, source=field.source)
-        return self._expand(at, "UnifiedThread", node, fields)
+                args = dict(field.args)
+                if nested == "full":
+                    node["messages"] = self._messages(at, thread, args, inner, source=field.source)
+                else:
+                    node["messages"] = self._short_messages(at, thread, args, inner)
+        made = self._expand(at, "UnifiedThread", node, fields)
+        for field in fields:
+            if field.name == "messages" and nested in ("null", "empty"):
+                made[field.alias] = None if nested == "null" else {"data": []}
+        return made
+
+    def _short_messages(
+        self, at: _Context, thread: Thread, args: dict[str, str], fields: Sequence[Field]
+    ) -> dict[str, Any]:
+        """Return half of the messages that were asked for, as if there were no more."""
+        rows = min(_limit(args.get("limit"), self.rules.max_inner_limit), len(thread.messages)) // 2
+        if not rows:
+            return {"data": []}
+        made = self._messages(at, thread, {**args, "limit": str(rows)}, fields)
+        made["paging"].pop("next", None)
+        return made
 
     def _is_bare(self, message: Message, place: int) -> bool:
         return message.bare or (self.rules.details != "all" and place >= self.rules.detailed_messages)
 
     def visible(self, message: Message, place: int) -> dict[str, Any]:
-        """Return a message with every field that the API still gives at this place of its thread (0 = newest)."""
+        """Return a message with every field that the API still gives at this place of its thread (0 = newest).
+
+        Times are the true ones, in Meta's own form.
+        """
         if not self._is_bare(message, place):
             return message.node()
         if self.rules.details == "dated" and not message.bare:
             return {"id": message.id, "created_time": message.created_time}
         return {"id": message.id}
+
+    def _shown(self, message: Message, node: dict[str, Any]) -> dict[str, Any]:
+        """Return a message's node with its time as it is answered, which need not be the true one."""
+        if "created_time" not in node or (self.rules.time_form == "graph" and message.shown is None):
+            return node
+        return {**node, "created_time": TIME_FORMS[self.rules.time_form](message.created), **(message.shown or {})}
 
     def _expand(self, at: _Context, node_type: str, node: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
         """Return the fields that were asked for and are there, and always the id."""
@@ -558,15 +552,14 @@ class GraphApi:
         A thread that nothing happened to answers the same to the same question.
         """
         if at.call.params.get("ids") or at.call.parts[-1] != "conversations":
-            return self._thread_node(at, page, page.thread_at(serial), fields)
+            return self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)
         if page.is_touched(serial):
-            return EncodedRow(_dumps(self._thread_node(at, page, page.thread_at(serial), fields)))
-        rules = self.rules
-        behaviour = (rules.details, rules.detailed_messages, rules.max_inner_limit, rules.inner_paging)
-        question = (page.id, serial, at.call.params.get("fields"), at.version, at.access.token, at.call.base, behaviour)
+            return EncodedRow(dumps(self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)))
+        asked = at.call.params.get("fields")
+        question = (page.id, serial, asked, at.version, at.access.token, at.call.base, self.rules.of_rows())
         row = self._encoded.get(question)
         if row is None:
-            row = EncodedRow(_dumps(self._thread_node(at, page, page.thread_at(serial), fields)))
+            row = EncodedRow(dumps(self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)))
             if len(self._encoded) >= _KEPT_ROWS:
                 self._encoded.clear()
             self._encoded[question] = row
@@ -584,7 +577,8 @@ class GraphApi:
         messages = thread.messages
 
         def row(place: int) -> dict[str, Any]:
-            node = self.visible(messages[place], place)
+            message = messages[place]
+            node = self._shown(message, self.visible(message, place))
             return self._expand(at, "Message", node, fields)
 
         return self._edge(
@@ -615,27 +609,10 @@ class GraphApi:
         scope = path if scope is None else scope
         outer = params is at.call.params
         limit = _limit(params.get("limit"), self.rules.max_limit if outer else self.rules.max_inner_limit)
-        window = self.cursors.window(rows, limit, params.get("after"), params.get("before"), scope)
-        places = list(range(window.start, window.end))
-        if twist is not None:
-            if twist.kind == "empty":
-                after = self.cursors.write(rows, window.start - 1, scope, twist.salt)
-                window, places = replace(window, before=after, after=after, has_next=True), []
-            elif twist.kind == "short" and len(places) > 1:
-                places = places[: max(1, min(twist.size or len(places) // 2, len(places) - 1))]
-                after = self.cursors.write(rows, places[-1], scope)
-                window = replace(window, after=after, has_next=True)
-            elif twist.kind == "loop":
-                back = max(0, (twist.size or 1) - 1) * limit
-                after = params.get("after") or window.after
-                if back:
-                    after = self.cursors.write(rows, max(-1, window.start - 1 - back), scope)
-                window = replace(window, after=after, has_next=True)
-            elif twist.kind == "repeat" and places:
-                places = [window.start - 1, *places] if window.start else [*places, places[-1]]
-            elif twist.kind == "disorder":
-                places.reverse()
-        data = [row(place) for place in places]
+        cursor = params.get("after")
+        window = self.cursors.window(rows, limit, cursor, params.get("before"), scope)
+        window, places = bend(twist, self.cursors, rows, window, limit, cursor, scope)
+        data = intrude(twist, [row(place) for place in places])
         has_next = window.has_next or (self.rules.next_on_full and len(places) >= limit)
         if not data and not has_next and not window.has_previous:
             return {"data": []}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
-from airflow_provider_pageconv.sandbox.page import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Moment, Page, Thread
+from airflow_provider_pageconv.sandbox.page import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Page, Thread
+from airflow_provider_pageconv.sandbox.times import Moment
 
 EVENTS = ("any", "message", "new", "move", "unsend", "delete", "call")
 _USUAL = ("message",) * 6 + ("new",) * 2 + ("move", "unsend")  # What "any" draws from: people seldom delete.
@@ -21,6 +23,8 @@ class Life:
     :param thread: the thread's id; one is drawn if left out.
     :param folder: where the thread is drawn from or opened; for "move" where it goes.
     :param time: when the message was sent: ISO text, a datetime, seconds since 1970; now if left out.
+    :param lag: how many seconds before now, by the Page's clock, the message was sent that only arrives now. Its thread
+        moves to where that time puts it, if this is the newest message of the thread.
     :param messages: with "new": how many.
     :param times: how often at most; with `at` alone it is once, else without end.
     """
@@ -34,6 +38,7 @@ class Life:
     folder: str = ""
     platform: str = MESSENGER
     time: Moment | None = None
+    lag: float | None = None
     text: str | None = None
     messages: int = 1
     do: Callable[[Page], object] | None = None
@@ -50,6 +55,8 @@ class Life:
                 raise ValueError(f"{name} of an event counts from 1")
         if self.p is not None and not 0 <= self.p <= 1:
             raise ValueError(f"p of an event is a probability from 0 to 1, not {self.p}")
+        if self.lag is not None and (self.time is not None or self.lag < 0):
+            raise ValueError("lag of an event is a number of seconds from 0 on, and goes without time")
         self.platform = self.platform.lower()
         if self.times is None and self.at is not None and self.every is None and self.p is None:
             self.times = 1
@@ -121,19 +128,20 @@ class LifeBook:
 
     def _do(self, event: str, life: Life) -> dict[str, Any]:
         page = self._page
+        sent = life.time if life.lag is None else page.clock() - timedelta(seconds=life.lag)
         if life.do is not None:
             life.do(page)
             return {}
         if event == "new":
             opened = page.new_thread(
-                life.folder or "inbox", at=life.time, messages=life.messages, platform=life.platform, text=life.text
+                life.folder or "inbox", at=sent, messages=life.messages, platform=life.platform, text=life.text
             )
             return {"thread": opened.id, "folder": opened.folder}
         thread = self._thread(life, from_folder=event != "move")
         if thread is None:
             return {"nothing": "there is no such thread"}
         if event == "message":
-            return {"thread": thread.id, "message": page.add_message(thread.id, at=life.time, text=life.text).id}
+            return {"thread": thread.id, "message": page.add_message(thread.id, at=sent, text=life.text).id}
         if event == "move":
             if thread.platform == INSTAGRAM:
                 return {"nothing": "Instagram has one list"}

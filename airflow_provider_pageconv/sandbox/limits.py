@@ -9,12 +9,15 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_pageconv.sandbox.errors import GraphApiError, usual
 
 USAGE_HEADERS = ("app", "business", "page")
+LIMIT_CODES = (4, 17, 32, 341, 368, 613, 80001, 80002, 80006)
+OTHER_BUSINESS = "1012345678909876"
+MOST_OBJECTS = 32
 
 
 @dataclass
@@ -30,6 +33,10 @@ class Limits:
     :param headers: which usage headers are sent: any of "app", "business", "page".
     :param refusal_headers: whether refusals carry usage headers too.
     :param percent: if set, what the headers say, whatever was really used.
+    :param foreign: percent by type, such as `{"ads_management": 100.0}`: the business header of every answer reports
+        these too, for the Page and for a business that is not ours, in as many of 32 objects as are left.
+    :param foreign_regain: minutes that are reported for a foreign type at 100 % or more.
+    :param garbled: whether the usage headers are cut in the middle, so that nobody can read them.
     :param clock: seconds; for tests.
     """
 
@@ -42,9 +49,16 @@ class Limits:
     headers: Iterable[str] = ("app", "business")
     refusal_headers: bool = True
     percent: float | None = None
+    foreign: Mapping[str, float] = field(default_factory=dict)
+    foreign_regain: int = 45
+    garbled: bool = False
     clock: Callable[[], float] = time.monotonic
     refused: int = 0
     _made: deque[float] = field(default_factory=deque, repr=False)
+
+    def copy(self) -> Limits:
+        """Return limits that go their own way from now on."""
+        return replace(self, foreign=dict(self.foreign), _made=deque(self._made))
 
     def take(self, calls: int = 1) -> GraphApiError | None:
         """Count a call (`?ids=` counts each id) and return the refusal, if it is refused."""
@@ -105,22 +119,38 @@ def usage_headers(
     share = int(limits.used() if percent is None else percent)
     time_share = max(0, share - share // 8)
     plain = {"call_count": share, "total_time": time_share, "total_cputime": time_share // 2}
-    made: list[tuple[str, str]] = []
+    made: list[tuple[str, object]] = []
     if "app" in limits.headers:
-        made.append(("x-app-usage", json.dumps(plain, separators=(",", ":"))))
+        made.append(("x-app-usage", plain))
     by_page: dict[str, list[dict[str, object]]] = {}
     for page_id, kind in dict.fromkeys(usage):
-        by_page.setdefault(page_id, []).append(
-            {
-                "type": kind,
-                "call_count": share,
-                "total_cputime": time_share // 2,
-                "total_time": time_share,
-                "estimated_time_to_regain_access": regain,
-            }
-        )
+        by_page.setdefault(page_id, []).append(_object(kind, share, regain))
+    pages = list(by_page)
+    _add_foreign(limits, by_page)
     if "business" in limits.headers and by_page:
-        made.append(("x-business-use-case-usage", json.dumps(by_page, separators=(",", ":"))))
-    if "page" in limits.headers and by_page:
-        made.append(("x-page-usage", json.dumps(plain, separators=(",", ":"))))
-    return made
+        made.append(("x-business-use-case-usage", by_page))
+    if "page" in limits.headers and pages:
+        made.append(("x-page-usage", plain))
+    written = [(name, json.dumps(value, separators=(",", ":"))) for name, value in made]
+    return [(name, text[: len(text) // 2]) for name, text in written] if limits.garbled else written
+
+
+def _add_foreign(limits: Limits, by_page: dict[str, list[dict[str, object]]]) -> None:
+    """Add what other products use, turn by turn for a foreign business and for the Pages, until there is no room."""
+    for kind, percent in limits.foreign.items():
+        found = _object(kind, int(percent), limits.foreign_regain if percent >= 100 else 0)
+        for ident in dict.fromkeys((OTHER_BUSINESS, *by_page)):
+            if sum(len(objects) for objects in by_page.values()) < MOST_OBJECTS:
+                by_page.setdefault(ident, []).append(dict(found))
+
+
+def _object(kind: str, share: int, regain: int) -> dict[str, object]:
+    """Return one object of the business header."""
+    time_share = max(0, share - share // 8)
+    return {
+        "type": kind,
+        "call_count": share,
+        "total_cputime": time_share // 2,
+        "total_time": time_share,
+        "estimated_time_to_regain_access": regain,
+    }

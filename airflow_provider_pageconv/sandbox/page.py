@@ -10,52 +10,28 @@ import base64
 import hashlib
 import random
 import struct
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from functools import lru_cache
-from typing import Any, TypeAlias, overload
+from datetime import datetime, timedelta
+from typing import Any, overload
 
 from airflow_provider_pageconv.sandbox import words
-
-Moment: TypeAlias = datetime | int | float | str
+from airflow_provider_pageconv.sandbox.times import Moment, epoch, wire_time
 
 FOLDERS = ("inbox", "other", "page_done", "spam")
 MESSENGER = "messenger"
 INSTAGRAM = "instagram"
 INSTAGRAM_FOLDER = "all"  # Instagram knows one list; this is its name in the data document, never on the wire.
+ORDERS = ("newest", "oldest", "shuffled", "mostly")
+MOST_PINS = 200
 _SHARES = (70, 10, 15, 5)
+_MISPLACED_EVERY = 40
+_MISPLACED_BY = 30
 
 _THREAD_NUMBERS = 9 * 10**14
 _PERSON_NUMBERS = 9 * 10**15
 _SHARED_PERSON = 50  # Every so many people have a second thread.
-
-
-def wire_time(moment: int) -> str:
-    """Return a moment as the Graph API writes it: UTC, to the second, `+0000`."""
-    days, seconds = divmod(moment, 86400)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{_wire_day(days)}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}+0000"
-
-
-@lru_cache(maxsize=1024)
-def _wire_day(days: int) -> str:
-    return datetime.fromtimestamp(days * 86400, timezone.utc).strftime("%Y-%m-%d")
-
-
-def epoch(moment: Moment) -> int:
-    """Return whole seconds since 1970 for a datetime with zone, a number, or ISO text with zone."""
-    if isinstance(moment, str):
-        text = moment[:-1] + "+00:00" if moment.endswith("Z") else moment
-        if text.endswith("+0000"):
-            text = text[:-5] + "+00:00"
-        moment = datetime.fromisoformat(text)
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment.isoformat()} has no time zone")
-        return int(moment.timestamp())
-    return int(moment)
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,8 @@ class Person:
 class Message:
     """One message: `body` holds every field but id and created_time, inner lists complete as `{"data": [...]}`.
 
-    `bare` marks a message of which only the id is left, whatever its place in the thread.
+    `bare` marks a message of which only the id is left, whatever its place in the thread. `shown` holds fields that
+    the API answers in place of the true ones (None = left out).
     """
 
     id: str
@@ -86,6 +63,7 @@ class Message:
     seq: int
     body: dict[str, Any] = field(default_factory=dict)
     bare: bool = False
+    shown: dict[str, Any] | None = None
 
     @property
     def key(self) -> int:
@@ -106,7 +84,10 @@ class Message:
 
 @dataclass
 class Thread:
-    """One conversation; `messages` is newest first. Change folder, time and messages through the Page only."""
+    """One conversation; `messages` is newest first. Change folder, time and messages through the Page only.
+
+    `shown` holds fields that the API answers in place of the true ones (None = left out).
+    """
 
     id: str
     platform: str
@@ -118,6 +99,7 @@ class Thread:
     messages: Sequence[Message]
     fields: dict[str, Any]
     next_seq: int
+    shown: dict[str, Any] | None = None
 
     @property
     def updated_time(self) -> str:
@@ -190,14 +172,7 @@ class MessageRows:
 
     def after(self, key: int) -> int:
         """Return the first place whose key is lower."""
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self.key(middle) < key:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+        return _first_below(self, key)
 
     def before(self, key: int) -> int:
         """Return how many rows have a higher key."""
@@ -205,7 +180,10 @@ class MessageRows:
 
 
 class ThreadRows:
-    """A list of threads as the paging code wants it: rows with falling keys over a rising list of integers."""
+    """A list of threads as the paging code wants it: rows with falling keys over a rising list of ranks.
+
+    A row's key is its rank with eight bits below it, so that pinned rows find room between two others.
+    """
 
     def __init__(self, rising: Sequence[int]) -> None:
         self._rising = rising
@@ -214,16 +192,79 @@ class ThreadRows:
         return len(self._rising)
 
     def key(self, place: int) -> int:
-        return self._rising[len(self._rising) - 1 - place]
+        return self._rising[len(self._rising) - 1 - place] << 8 | 0xFF
 
     def serial(self, place: int) -> int:
-        return self.key(place) & 0xFFFFFFFF
+        return self._rising[len(self._rising) - 1 - place] & 0xFFFFFFFF
 
     def after(self, key: int) -> int:
-        return len(self._rising) - bisect_left(self._rising, key)
+        return len(self._rising) - bisect_left(self._rising, key >> 8)
 
     def before(self, key: int) -> int:
-        return len(self._rising) - bisect_right(self._rising, key)
+        return len(self._rising) - bisect_left(self._rising, (key + 1) >> 8)
+
+
+class PinnedRows(ThreadRows):
+    """A list in which some threads stand at places of their own, among the others in their order.
+
+    A pinned row's key lies right below that of the row above it that is not pinned. At the top there is none: whatever
+    arrives there, a cursor that holds on to a pinned row stays right.
+
+    :param pins: (serial, place) of the pinned ones, which are not in `rising`.
+    """
+
+    def __init__(self, rising: Sequence[int], pins: Sequence[tuple[int, int]]) -> None:
+        super().__init__(rising)
+        ordered = sorted(pins, key=lambda pin: pin[1])
+        self._serials = [serial for serial, _ in ordered]
+        self._places: list[int] = []
+        for _, place in ordered:
+            self._places.append(max(place, self._places[-1] + 1 if self._places else 0))
+        total = len(self)
+        for index in range(len(ordered) - 1, -1, -1):
+            # Who is pinned below the end of the list stands at its end.
+            self._places[index] = min(self._places[index], total - len(ordered) + index)
+
+    def __len__(self) -> int:
+        return len(self._rising) + len(self._serials)
+
+    def _pin(self, place: int) -> tuple[int, bool]:
+        """Return how many pinned rows are above a place, and whether a pinned one stands there."""
+        index = bisect_left(self._places, place)
+        return index, index < len(self._places) and self._places[index] == place
+
+    def key(self, place: int) -> int:
+        index, pinned = self._pin(place)
+        if not pinned:
+            return super().key(place - index)
+        above = index
+        while above and self._places[above - 1] == self._places[above] - 1:
+            above -= 1
+        free = place - index - 1  # the row above that is not pinned, counted among its like
+        rank = self._rising[len(self._rising) - 1 - free] if free >= 0 else 1 << 118
+        return rank << 8 | (0xFE - (index - above))
+
+    def serial(self, place: int) -> int:
+        index, pinned = self._pin(place)
+        return self._serials[index] if pinned else super().serial(place - index)
+
+    def after(self, key: int) -> int:
+        return _first_below(self, key)
+
+    def before(self, key: int) -> int:
+        return _first_below(self, key + 1)
+
+
+def _first_below(rows: MessageRows | PinnedRows, key: int) -> int:
+    """Return the first place whose key is lower."""
+    low, high = 0, len(rows)
+    while low < high:
+        middle = (low + high) // 2
+        if rows.key(middle) < key:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 class Page:
@@ -292,6 +333,8 @@ class Page:
         self._touched: dict[int, Thread] = {}
         self._deleted: set[int] = set()
         self._new_threads_of: dict[str, list[int]] = {}
+        self._misplaced: dict[int, int] = {}
+        self._pins: dict[int, int] = {}
         self._lists: dict[tuple[str, str], list[int]] = {(MESSENGER, folder): [] for folder in FOLDERS}
         self._lists[MESSENGER, "pending"] = []
         self._lists[INSTAGRAM, INSTAGRAM_FOLDER] = []
@@ -304,6 +347,8 @@ class Page:
             self._lists[INSTAGRAM, INSTAGRAM_FOLDER].append(key)
         for keys in self._lists.values():
             keys.sort()
+            if order == "mostly":
+                self._misplace(keys)
 
     # ---- what is asked
 
@@ -313,7 +358,12 @@ class Page:
         if keys is None:
             return None
         if user_id is None:
-            return ThreadRows(keys)
+            pins = [
+                (serial, place)
+                for serial, place in self._pins.items()
+                if (self._touched[serial].platform, self._touched[serial].folder) == (platform, folder)
+            ]
+            return PinnedRows(keys, pins) if pins else ThreadRows(keys)
         found = [self._find(serial) for serial in self._serials_of(user_id)]
         return ThreadRows(
             sorted(
@@ -466,10 +516,9 @@ class Page:
         target = self._lists.get((thread.platform, folder))
         if target is None:
             raise ValueError(f"there is no folder {folder!r} on {thread.platform}")
-        key = self._rank(thread.serial, thread.updated, thread.tick)
-        _remove(self._lists[thread.platform, thread.folder], key)
+        self._take_out(thread)
         thread.folder = folder
-        insort(target, key)
+        self._put_in(thread)
         return thread
 
     def unsend(self, message_id: str, *, leaves: str = "nothing") -> None:
@@ -489,9 +538,48 @@ class Page:
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread: it leaves its list, and whoever asks for it gets 100/33."""
         thread = self.thread(thread_id)
-        _remove(self._lists[thread.platform, thread.folder], self._rank(thread.serial, thread.updated, thread.tick))
+        self._take_out(thread)
+        self._pins.pop(thread.serial, None)
         del self._touched[thread.serial]
         self._deleted.add(thread.serial)
+
+    def pin(self, thread_id: str, place: int = 0) -> Thread:
+        """Let a thread stand at this place of its list (0 = the top) from now on, whatever its time.
+
+        What jumps to the top lands below the threads that are pinned there. Of several that are pinned to the same
+        place, the one that was pinned first stands there and the others below it.
+        """
+        if place < 0:
+            raise ValueError(f"a place counts from 0, not {place}")
+        thread = self.thread(thread_id)
+        if thread.serial not in self._pins and len(self._pins) >= MOST_PINS:
+            raise ValueError(f"no more than {MOST_PINS} threads can be pinned")
+        self._take_out(thread)
+        self._pins[thread.serial] = place
+        self._put_in(thread)
+        return thread
+
+    def unpin(self, thread_id: str) -> Thread:
+        """Let a thread stand where its time puts it again; `KeyError` if it was not pinned."""
+        thread = self.thread(thread_id)
+        if thread.serial not in self._pins:
+            raise KeyError(thread_id)
+        del self._pins[thread.serial]
+        self._put_in(thread)
+        return thread
+
+    def show_updated(self, thread_id: str, value: Any) -> None:
+        """Answer any JSON value as a thread's `updated_time` (None = left out); its place in the list stays."""
+        thread = self.thread(thread_id)
+        thread.shown = {**(thread.shown or {}), "updated_time": value}
+
+    def show_created(self, message_id: str, value: Any) -> None:
+        """Answer any JSON value as a message's `created_time` (None = left out); its place in the thread stays."""
+        found = self.find_message(message_id)
+        if found is None:
+            raise KeyError(message_id)
+        message = self._keep(found[0].serial).messages[found[1]]
+        message.shown = {**(message.shown or {}), "created_time": value}
 
     # ---- ids, both ways
 
@@ -591,11 +679,39 @@ class Page:
         """Return the integer by which the lists are sorted: higher is served first."""
         if self._order == "newest":
             first = updated
+        elif self._order == "mostly":
+            # Who gets a message is misplaced no longer: its tick is higher than any that was drawn.
+            first = self._misplaced.get(serial, updated) if tick <= self._drawn else updated
         elif self._order == "oldest":
             first = (1 << 40) - updated
         else:
             first = words.draw(self._seed, "order", serial) & 0xFFFFFFFF
         return (first << 72) | (tick << 32) | serial
+
+    def _misplace(self, keys: list[int]) -> None:
+        """Let every so-many-th row of a sorted list stand up to so many places too high or too low."""
+        for place in range(7, len(keys), _MISPLACED_EVERY):
+            serial = keys[place] & 0xFFFFFFFF
+            bits = words.draw(self._seed, "misplaced", serial)
+            by = (1 + bits % _MISPLACED_BY) * (1 if (bits >> 64) % 2 else -1)
+            other = place + by if 0 <= place + by < len(keys) else place - by
+            self._misplaced[serial] = keys[min(max(other, 0), len(keys) - 1)] >> 72
+        keys[:] = sorted(
+            (self._misplaced[key & 0xFFFFFFFF] << 72) | (key & ((1 << 72) - 1))
+            if key & 0xFFFFFFFF in self._misplaced
+            else key
+            for key in keys
+        )
+
+    def _take_out(self, thread: Thread) -> None:
+        """Take a thread out of its list; a pinned one stands beside it already."""
+        if thread.serial not in self._pins:
+            rank = self._rank(thread.serial, thread.updated, thread.tick)
+            _remove(self._lists[thread.platform, thread.folder], rank)
+
+    def _put_in(self, thread: Thread) -> None:
+        if thread.serial not in self._pins:
+            insort(self._lists[thread.platform, thread.folder], self._rank(thread.serial, thread.updated, thread.tick))
 
     def _find(self, serial: int) -> Thread | None:
         thread = self._touched.get(serial)
@@ -621,11 +737,10 @@ class Page:
         return thread
 
     def _bump(self, thread: Thread, updated: int) -> None:
-        keys = self._lists[thread.platform, thread.folder]
-        _remove(keys, self._rank(thread.serial, thread.updated, thread.tick))
+        self._take_out(thread)
         self._tick += 1
         thread.updated, thread.tick = updated, self._tick
-        insort(keys, self._rank(thread.serial, updated, self._tick))
+        self._put_in(thread)
 
     def _draw_thread(
         self, serial: int, platform: str, folder: str, updated: int, count: int, person: Person, tick: int

@@ -19,11 +19,6 @@ from airflow_provider_pageconv.sandbox.box import RecordedRequest, Reply, Sandbo
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.graph_api import Call, split_version
 
-HTML = (
-    "<!DOCTYPE html>\n<html><head><title>Facebook | Error</title></head><body><h1>Sorry, something went wrong.</h1>"
-    "<p>We're working on it and we'll get it fixed as soon as we can.</p></body></html>\n"
-)
-NOT_JSON = '{"data": [{"id": "t_1", "updated_time": '
 _MOST_BODY = 16 * 2**20
 
 
@@ -135,7 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer, status = {"error": str(error)}, 404
         except (ValueError, TypeError) as error:
             answer, status = {"error": str(error)}, 400
-        self._send(status, [("Content-Type", "application/json")], json.dumps(answer).encode())
+        headers = [("Content-Type", "application/json"), ("Date", self.date_time_string())]
+        self._send(status, headers, json.dumps(answer).encode())
 
     # ---- what goes back
 
@@ -154,15 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(reply.status, reply.headers, reply.body)
         else:
             deliver(reply, record, fault)
-
-    def _deliver_html(self, reply: Reply, record: RecordedRequest, fault: Fault) -> None:
-        record.status, record.code = fault.status or 502, None
-        headers = [(name, value) for name, value in reply.headers if name != "Content-Type"]
-        self._send(record.status, [*headers, ("Content-Type", "text/html; charset=utf-8")], HTML.encode())
-
-    def _deliver_not_json(self, reply: Reply, record: RecordedRequest, fault: Fault) -> None:
-        record.status = fault.status or 200
-        self._send(record.status, reply.headers, (NOT_JSON if fault.message is None else fault.message).encode())
 
     def _deliver_cut(self, reply: Reply, record: RecordedRequest, fault: Fault) -> None:
         record.status = reply.status
@@ -212,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             phrase = HTTPStatus(status).phrase
         except ValueError:
             phrase = "Unknown"
-        lines = [f"HTTP/1.1 {status} {phrase}", f"Date: {self.date_time_string()}"]
+        lines = [f"HTTP/1.1 {status} {phrase}"]
         lines += [f"{name}: {value}" for name, value in headers]
         lines += [f"Content-Length: {len(body) if length is None else length}", "", ""]
         head = "\r\n".join(lines).encode("latin-1", "replace")

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from airflow_provider_pageconv.sandbox.__main__ import _parser, _sandbox
+
 COMMAND = [sys.executable, "-m", "airflow_provider_pageconv.sandbox"]
 
 
@@ -58,6 +60,25 @@ def test_start_and_stop(tmp_path: Path, signal_number: int) -> None:
             process.kill()
 
 
+def test_the_apis_ways_can_be_chosen() -> None:
+    """Rules, foreign usage and faults of the command line are those of Python."""
+    options = _parser().parse_args(
+        ["--rule", "time_form=z", "--rule", "swallow_authorization=true", "--rule", "no_token_code=104",
+         "--rule", "nested_every=3", "--foreign-usage", "ads_management=100,pages=7.5", "--garbled-usage",
+         "--order", "mostly", "--fault", "code=100,subcode=33,lasts=120"]
+    )  # fmt: skip
+    box = _sandbox(options)
+    rules = box.rules
+    assert (rules.time_form, rules.swallow_authorization, rules.no_token_code, rules.nested_every) == (
+        "z",
+        True,
+        104,
+        3,
+    )
+    assert (box.limits.foreign, box.limits.garbled) == ({"ads_management": 100.0, "pages": 7.5}, True)
+    assert [fault.lasts for fault in box.faults] == [120.0]
+
+
 def test_port_taken() -> None:
     """A port that is taken is said in one sentence."""
     with socket.socket() as taken:
@@ -77,6 +98,12 @@ def test_port_taken() -> None:
         (["--latency", "soon"], "--latency is written 0.2 or 0.1-1.5, not 'soon'\n"),
         (["--fault", "at=3"], "A fault of kind 'error' needs a code\n"),
         (["--now", "2026-11-21T10:00:00"], "2026-11-21T10:00:00 has no time zone\n"),
+        (["--pages", "0"], "Pages is a whole number from 1 on, not 0\n"),
+        (["--max-limit", "0"], "Max_limit is a whole number from 1 on, not 0\n"),
+        (["--limit-code", "5"], "--limit-code cannot be 5: 4, 17, 32, 341, 368, 613, 80001, 80002, 80006\n"),
+        (["--foreign-usage", "ads"], "--foreign-usage is written ads_management=100,pages=40, not 'ads'\n"),
+        (["--rule", "message_count=x"], "Message_count cannot be 'x': right, absent, wrong\n"),
+        (["--rule", "nested_every=x"], "Nested_every is a whole number from 1 on, not 'x'\n"),
         (["--require-proof"], "Require_proof needs an app_secret\n"),
     ],
 )

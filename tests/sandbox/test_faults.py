@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from airflow_provider_pageconv.sandbox import KINDS, Fault, Sandbox
-from tests.sandbox.conftest import Client
+from airflow_provider_pageconv.sandbox import KINDS, Clock, Fault, Sandbox
+from tests.sandbox.conftest import NOW, Client
 
 Start = Callable[..., Client]
 
@@ -125,6 +126,62 @@ class TestErrors:
         assert client.error(client.get(f"/{thread}/messages", limit=10))["error_subcode"] == 33
         assert client.error(client.get(f"/{thread}"))["error_subcode"] == 33
 
+    @pytest.mark.parametrize(
+        "fault, status, said",
+        [
+            ({}, 500, (1, "An unknown error occurred")),
+            ({"code": 1, "status": 400}, 400, (1, "An unknown error has occurred.")),
+            ({"code": 2}, 500, (2, "An unexpected error has occurred. Please retry your request later.")),
+            ({"status": 504}, 504, None),
+        ],
+    )
+    def test_too_much_data_that_nothing_tells(
+        self, client: Client, fault: dict[str, Any], status: int, said: tuple[int, str] | None
+    ) -> None:
+        """What is too heavy is answered by a vague error or a page for people; what is lighter is answered well."""
+        order(client, "heavy", size=50, **fault)
+        assert client.conversations(limit=50).status_code == 200
+        assert client.conversations(limit=5, fields="messages.limit(10){id}").status_code == 200
+        for response in (client.conversations(limit=51), client.conversations(limit=5, fields="messages.limit(11)")):
+            assert response.status_code == status
+            if said is None:
+                assert response.text.startswith("<!DOCTYPE html>")
+                assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            else:
+                assert (client.error(response)["code"], client.error(response)["message"]) == said
+
+    @pytest.mark.parametrize("on", ["conversations", "messages"])
+    def test_missing_that_is_not_missing(self, client: Client, on: str) -> None:
+        """A list may answer 100/33, or 100 that it does not exist without a subcode, and be there again."""
+        thread = client.conversations().json()["data"][0]["id"]
+        ident = client.box.page.id if on == "conversations" else thread
+        order(client, code=100, subcode=33, on=on, at=1)
+        order(client, "does_not_exist", on=on, at=2)
+        first, second = (client.error(client.get(f"/{ident}/{on}")) for _ in range(2))
+        assert (first["code"], first["error_subcode"]) == (100, 33)
+        assert f"Object with ID '{ident}' does not exist, cannot be loaded" in first["message"]
+        assert (second["code"], second.get("error_subcode")) == (100, None)
+        assert second["message"] == f"(#100) Object with ID '{ident}' does not exist"
+        assert client.get(f"/{ident}/{on}").status_code == 200
+
+    @pytest.mark.parametrize("limit", [5, 7, 10])
+    def test_dead_depth(self, client: Client, limit: int) -> None:
+        """Wherever a walk comes from, whatever its pages, it meets a cursor that is refused at the same depth."""
+        fault = order(client, "dead_at", size=20)
+        for _ in range(2):
+            after, rows = None, 0
+            while True:
+                response = client.conversations(limit=limit, after=after)
+                if response.status_code != 200:
+                    break
+                rows += len(response.json()["data"])
+                after = response.json()["paging"]["cursors"]["after"]
+            assert client.error(response)["code"] == 100
+            assert "Invalid cursor" in client.error(response)["message"]
+            assert 20 <= rows < 20 + limit
+            client.box.page.new_thread()
+        assert fault.fired == 2
+
 
 class TestLists:
     """Pages that are not as they should be. What the list holds stays complete."""
@@ -175,6 +232,63 @@ class TestLists:
         order(client, "disorder", at=1)
         assert ids(client.walk(limit=20)) == expected[19::-1] + expected[20:]
 
+    @pytest.mark.parametrize("edge", ["conversations", "messages"])
+    @pytest.mark.parametrize(
+        "kind, is_it",
+        [
+            ("null_row", lambda row: row is None),
+            ("text_row", lambda row: isinstance(row, str)),
+            ("row_without_id", lambda row: isinstance(row, dict) and "id" not in row),
+        ],
+    )
+    def test_rows_that_cannot_be_used(
+        self, client: Client, kind: str, is_it: Callable[[object], bool], edge: str
+    ) -> None:
+        """Among the rows of a page there is one more, and none of the others is missing."""
+        thread = next(t for t in client.box.data()["threads"] if len(t["messages"]) == 30)["node"]["id"]
+        path = f"/{client.box.page.id if edge == 'conversations' else thread}/{edge}"
+        expected = client.walk(path, limit=10)
+        order(client, kind, every=2)
+        rows = client.walk(path, limit=10)
+        assert [row for row in rows if not is_it(row)] == expected
+        assert len(rows) - len(expected) == client.box.faults.counts[kind] > 0
+
+    def test_row_that_cannot_be_used_alone(self, sandbox: Start) -> None:
+        """A list without any other row may have one too."""
+        client = sandbox(folders={"inbox": 0}, faults=[Fault("null_row")])
+        assert client.conversations().json()["data"] == [None]
+
+    @pytest.mark.parametrize("size, first", [(None, 4), (0, 0), (8, 8)])
+    def test_neighbours_change_places(self, client: Client, size: int | None, first: int) -> None:
+        """Two rows of a page stand the wrong way round, and all else is as it was."""
+        expected = ids(client.walk(limit=10))
+        order(client, "swap", size=size, at=2)
+        expected[10 + first : 12 + first] = expected[10 + first : 12 + first][::-1]
+        assert ids(client.walk(limit=10)) == expected
+
+    @pytest.mark.parametrize("style", ["anchored", "offset"])
+    @pytest.mark.parametrize("limit", [6, 20, 50])
+    def test_circle(self, sandbox: Start, style: str, limit: int) -> None:
+        """Behind a depth the same rows come again and again, and no cursor twice."""
+        client = sandbox(folders={"inbox": 42}, cursor_style=style)
+        expected = ids(client.walk())[:20]
+        order(client, "circle", size=20)
+        after, rows, used = None, [], set()
+        for _ in range(12):
+            answer = client.conversations(limit=limit, after=after).json()
+            rows += ids(answer["data"])
+            after = answer["paging"]["cursors"]["after"]
+            assert answer["paging"]["next"].endswith(f"after={after}")
+            assert after not in used
+            used.add(after)
+        assert rows == (expected * 20)[: len(rows)]
+        assert len(rows) > 40
+
+    def test_circle_below_the_end(self, client: Client) -> None:
+        """A list that is not so deep ends as it would."""
+        order(client, "circle", size=43)
+        assert len(client.walk(limit=40)) == 42
+
 
 class TestWire:
     """What happens below the API."""
@@ -193,6 +307,17 @@ class TestWire:
         assert response.status_code == 200
         with pytest.raises(ValueError, match=r"."):
             response.json()
+
+    def test_refusal_that_cannot_be_read(self, client: Client) -> None:
+        """A 4xx that is no JSON, or a page for people."""
+        order(client, "not_json", status=400, at=1)
+        order(client, "html", status=403)
+        for status in (400, 403):
+            response = client.conversations()
+            assert response.status_code == status
+            with pytest.raises(ValueError, match=r"."):
+                response.json()
+        assert [(request.status, request.code) for request in client.box.requests] == [(400, None), (403, None)]
 
     def test_cut(self, client: Client) -> None:
         """A body that ends before its length."""
@@ -282,6 +407,46 @@ class TestWhen:
         assert self.struck(client) == expected
         assert (fault.seen, fault.fired) == (8, len(expected))
 
+    def test_spell(self, client: Client) -> None:
+        """A fault lasts so many seconds of the Page's time from its first strike on, and never comes back."""
+        box = client.box
+        fault = order(client, code=100, subcode=33, on="conversations", lasts=120)
+        box.clock = Clock(NOW + timedelta(hours=1), ticking=False)  # it has not struck yet
+        seen = []
+        for seconds in (0, 119, 120, 500):
+            box.clock = Clock(NOW + timedelta(hours=1, seconds=seconds), ticking=False)
+            seen.append(client.conversations().status_code)
+        assert seen == [400, 400, 200, 200]
+        assert fault.fired == 2
+
+    def test_spell_from_the_third_call_on(self, client: Client) -> None:
+        """With `at` it begins there, and is not over after one strike."""
+        order(client, code=2, at=3, lasts=10)
+        assert self.struck(client, 5) == [3, 4, 5]
+        client.control("POST", "clock", {"advance": 10})
+        assert self.struck(client, 5) == []
+
+    def test_spell_of_some_calls(self, client: Client) -> None:
+        """With a probability, some calls are struck and the same ones are well a moment later."""
+        order(client, code=100, subcode=33, on="messages", p=0.5, lasts=60)
+        thread = client.conversations().json()["data"][0]["id"]
+        statuses = [client.get(f"/{thread}/messages").status_code for _ in range(30)]
+        assert set(statuses) == {200, 400}
+        client.control("POST", "clock", {"advance": 60})
+        assert {client.get(f"/{thread}/messages").status_code for _ in range(30)} == {200}
+
+    def test_what_died_in_a_spell_lives_again(self, client: Client) -> None:
+        """Threads and cursors that a fault ended for good are there again when it is over."""
+        first = client.conversations(limit=5).json()
+        thread, cursor = first["data"][0]["id"], first["paging"]["cursors"]["after"]
+        order(client, "unavailable", lasts=60)
+        order(client, "dead_cursor", lasts=60)
+        for status in (400, 400, 200):
+            if status == 200:
+                client.control("POST", "clock", {"advance": 60})
+            assert client.get(f"/{thread}/messages").status_code == status
+            assert client.conversations(limit=5, after=cursor).status_code == status
+
     def test_chance_is_of_the_seed(self, sandbox: Start) -> None:
         """With a probability the same calls are struck for the same seed."""
         one, other = (self.struck(sandbox(faults=[Fault(code=2, p=0.5)], seed=5), calls=30) for _ in range(2))
@@ -325,8 +490,10 @@ class TestWhen:
         assert fault == Fault(
             code=613, status=400, on="conversations", at=5, times=3, regain=2, headers=False, message="a, b"
         )
+        assert Fault.parse("code=100,subcode=33,p=0.5,lasts=90") == Fault(code=100, subcode=33, p=0.5, lasts=90.0)
         assert Fault.parse("kind=silence,seconds=0.5,is_transient=true,code=2").is_transient is True
-        for wrong in ("code", "at=x,code=1", "nonsense=1", 'code=1,message="x', "code=1,at=0", "code=1,on=moon"):
+        for wrong in ("code", "at=x,code=1", "nonsense=1", 'code=1,message="x', "code=1,at=0", "code=1,on=moon",
+                      "code=1,lasts=0", "kind=dead_at", "kind=heavy"):  # fmt: skip
             with pytest.raises(ValueError, match=r"\w"):
                 Fault.parse(wrong)
 

@@ -51,6 +51,122 @@ def test_late_message_takes_its_place(sandbox: Start) -> None:
     assert ids(client.walk(f"/{thread['node']['id']}/messages", limit=2)) == expected
 
 
+def test_message_that_arrives_late(sandbox: Start) -> None:
+    """A message that was sent some time ago takes its thread to where that time puts it, below what is newer."""
+    client = sandbox(folders={"inbox": 6})
+    page, before = client.box.page, client.walk()
+    for row in before[:3]:
+        page.add_message(row["id"])
+    did = client.box.life.happen(Life("message", thread=before[5]["id"], lag=200))
+    client.control("POST", "life", {"event": "new", "lag": 100})
+    rows = client.walk(fields="updated_time")
+    assert [row["updated_time"] for row in rows[:5]] == [
+        *["2026-11-21T10:00:00+0000"] * 3, "2026-11-21T09:58:20+0000", "2026-11-21T09:56:40+0000",
+    ]  # fmt: skip
+    assert rows[4]["id"] == did["thread"] == before[5]["id"]
+    assert client.walk(f"/{did['thread']}/messages")[0]["id"] == did["message"]
+
+
+def test_late_message_behind_a_newer_one(sandbox: Start) -> None:
+    """It moves no thread that has a newer message."""
+    client = sandbox(folders={"inbox": 6})
+    row = client.walk()[4]
+    client.box.page.add_message(row["id"])
+    client.box.life.happen(Life("message", thread=row["id"], lag=200))
+    assert client.walk()[0] == {**row, "updated_time": "2026-11-21T10:00:00+0000"}
+    times = [message["created_time"] for message in client.walk(f"/{row['id']}/messages")]
+    assert times[:2] == ["2026-11-21T10:00:00+0000", "2026-11-21T09:56:40+0000"]
+
+
+@pytest.mark.parametrize("wrong", [{"lag": 1, "time": "2026-11-21T10:00:00Z"}, {"lag": -1}])
+def test_wrong_lag(wrong: dict[str, Any]) -> None:
+    """A lag from now on, or beside a time, is refused."""
+    with pytest.raises(ValueError, match="lag of an event"):
+        Life("message", **wrong)
+
+
+@pytest.mark.parametrize("style", ["anchored", "offset"])
+@pytest.mark.parametrize("limit", [1, 2, 7, 40])
+@pytest.mark.parametrize(
+    "places", [(0,), (0, 0, 0), (3, 0, 3, 17), tuple(range(30)), (39,), (99, 99), (1,), (38, 39)], ids=str
+)
+def test_pinned_threads_stand_where_they_are_pinned(
+    sandbox: Start, style: str, limit: int, places: tuple[int, ...]
+) -> None:
+    """Each page size brings each row once, in both directions, and pinned ones at their places."""
+    client = sandbox(folders={"inbox": 40}, cursor_style=style)
+    page, before = client.box.page, ids(client.walk(limit=40))
+    pinned = before[::-1][: len(places)]
+    for ident, place in zip(pinned, places, strict=True):
+        page.pin(ident, place=place)
+    rows = ids(client.walk(limit=limit))
+    assert sorted(rows) == sorted(before)
+    assert [ident for ident in rows if ident not in pinned] == [ident for ident in before if ident not in pinned]
+    if len(set(places)) == len(places) and max(places) < 40:
+        assert [rows[place] for place in places] == pinned
+    if set(places) == {0}:
+        assert rows[: len(places)] == pinned
+    if min(places) >= 40:
+        assert rows[-len(places) :] == pinned
+    assert rows == [thread["node"]["id"] for thread in client.box.data()["threads"]]
+    last = client.conversations(limit=5, after=client.conversations(limit=35).json()["paging"]["cursors"]["after"])
+    assert ids(client.session.get(last.json()["paging"]["previous"]).json()["data"]) == rows[30:35]
+    for ident in pinned:
+        page.unpin(ident)
+    assert ids(client.walk(limit=40)) == before
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_what_jumps_lands_below_pinned_threads(sandbox: Start, limit: int) -> None:
+    """A walk of a Page with pinned threads misses no row when others jump to the top of it meanwhile."""
+    client = sandbox(folders={"inbox": 20})
+    page, before = client.box.page, ids(client.walk())
+    for place, ident in enumerate(before[:-4:-1]):
+        page.pin(ident, place)
+    pinned = before[:-4:-1]
+    client.box.life.add(Life("call", every=1, do=lambda page: page.new_thread()))
+    assert set(ids(client.walk(limit=limit))) >= set(before)
+    client.box.life.clear()
+    page.add_message(before[9])
+    page.add_message(pinned[1])
+    rows = ids(client.walk())
+    assert rows[:4] == [*pinned, before[9]]
+
+
+def test_pinned_threads_move_and_go(sandbox: Start) -> None:
+    """A pinned thread that is moved stands at its place in the other list; one that is deleted is pinned no more."""
+    client = sandbox()
+    page, rows = client.box.page, ids(client.walk())
+    for ident in rows[5:7]:
+        client.control("POST", "page", {"pin": ident, "place": 2})
+    page.move(rows[5], "spam")
+    page.delete_thread(rows[6])
+    assert ids(client.walk(folder="spam"))[2] == rows[5]
+    assert ids(client.walk()) == rows[:5] + rows[7:]
+    client.control("POST", "page", {"unpin": rows[5]})
+    page.move(rows[5], "inbox")
+    assert ids(client.walk()) == rows[:6] + rows[7:]
+    with pytest.raises(KeyError):
+        page.unpin(rows[5])
+    with pytest.raises(ValueError, match="a place counts from 0"):
+        page.pin(rows[5], -1)
+
+
+def test_list_that_is_mostly_in_order(sandbox: Start) -> None:
+    """Here and there a row stands up to 30 places off, until its thread gets a message; each comes once."""
+    client = sandbox(folders={"inbox": 400, "spam": 10}, order="mostly")
+    for folder in ("inbox", "spam"):
+        rows = client.walk(folder=folder, limit=33, fields="updated_time")
+        right = ids(sorted(rows, key=lambda row: row["updated_time"], reverse=True))
+        assert len(set(right)) == len(right) == (400 if folder == "inbox" else 10)
+        off = [abs(right.index(row["id"]) - place) for place, row in enumerate(rows)]
+        assert 0 < max(off) <= 31
+        assert sum(distance > 1 for distance in off) <= len(rows) // 40 + 1
+        worst = rows[off.index(max(off))]["id"]
+        client.box.page.add_message(worst)
+        assert client.walk(folder=folder)[0]["id"] == worst
+
+
 def test_new_thread(sandbox: Start) -> None:
     """A new thread stands in its list by its time, is found by its person, and on Instagram too."""
     client = sandbox(instagram=2)

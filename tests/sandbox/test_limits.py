@@ -92,6 +92,50 @@ def test_percent_can_be_set(sandbox: Start) -> None:
     assert business(client, client.conversations())["call_count"] == 96
 
 
+def test_usage_of_another_product(sandbox: Start) -> None:
+    """What other products use is reported for the Page and for a business that is not ours, beside our own usage."""
+    client = sandbox(limits=Limits(foreign={"ads_management": 100.0, "pages": 40}))
+    usage = json.loads(client.conversations().headers["x-business-use-case-usage"])
+    page = client.box.page.id
+    [other] = set(usage) - {page}
+    assert [found["type"] for found in usage[page]] == ["messenger", "ads_management", "pages"]
+    assert [found["call_count"] for found in usage[page]] == [1, 100, 40]
+    assert usage[other] == usage[page][1:]
+    assert [found["estimated_time_to_regain_access"] for found in usage[page]] == [0, 45, 0]
+    me = client.get("/me/accounts", token=client.box.user_token)
+    assert list(json.loads(me.headers["x-business-use-case-usage"])) == [other]
+
+
+def test_usage_of_many_products(sandbox: Start) -> None:
+    """There are no more than 32 objects."""
+    client = sandbox(limits=Limits(foreign={f"product_{number}": 90 for number in range(40)}))
+    usage = json.loads(client.conversations().headers["x-business-use-case-usage"])
+    assert sum(len(objects) for objects in usage.values()) == 32
+
+
+def test_usage_that_cannot_be_read(sandbox: Start) -> None:
+    """Usage headers may be no JSON at all, on good answers and on refusals."""
+    client = sandbox(limits=Limits(calls=1, window=1000, garbled=True), usage_headers=["app", "business", "page"])
+    for status in (200, 400):
+        response = client.conversations()
+        assert response.status_code == status
+        names = [name for name in response.headers if "usage" in name]
+        assert len(names) == 3
+        for name in names:
+            with pytest.raises(ValueError, match=r"."):
+                json.loads(response.headers[name])
+
+
+def test_limits_are_the_sandboxs_own(sandbox: Start) -> None:
+    """What was handed in stays as it was, so that two sandboxes can be given the same."""
+    limits = Limits(calls=1, window=1000)
+    one, other = (sandbox(limits=limits, usage_headers=headers) for headers in (["app"], ["page"]))
+    assert [one.conversations().status_code for _ in range(2)] == [200, 400]
+    assert other.conversations().status_code == 200
+    assert "x-app-usage" in one.conversations().headers
+    assert limits == Limits(calls=1, window=1000)
+
+
 def test_limits_over_http(sandbox: Start) -> None:
     """Limits are changed, read and lifted at /_sandbox/limits."""
     client = sandbox()
@@ -101,4 +145,7 @@ def test_limits_over_http(sandbox: Start) -> None:
     assert (said["calls"], said["refused"], said["code"]) == (1, 1, 80006)
     client.control("DELETE", "limits")
     assert client.conversations().status_code == 200
-    assert client.control("POST", "limits", {"colour": 1}).status_code == 400
+    client.control("POST", "limits", {"foreign": {"ads_management": 100}, "garbled": True})
+    assert client.box.limits.garbled
+    for wrong in ({"colour": 1}, {"code": 5}):
+        assert client.control("POST", "limits", wrong).status_code == 400
