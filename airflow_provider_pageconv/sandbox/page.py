@@ -800,27 +800,7 @@ class Page:
         kind = (bits >> 8) % 100
         if text is not None or kind >= 6:
             body["message"] = words.text_for(bits >> 24, f"{bits >> 88:x}") if text is None else text
-        if kind < 12:
-            body["attachments"] = {"data": [words.attachment(bits >> 12, n) for n in range(1 + bits % 3)]}
-        elif kind < 15:
-            body["sticker"] = "https://scontent.xx.fbcdn.net/v/t39.1997-6/" + str(bits % 10**9)
-        elif kind < 20:
-            body["shares"] = {
-                "data": [
-                    {
-                        "id": str(bits % 10**15),
-                        "link": f"https://example.com/producto/{bits % 999}?a=1&b=ñ",
-                        "name": "Zapatillas “Ñandú”",
-                        "description": "Edición limitada\u2028solo hoy",
-                    }
-                ]
-            }
-        elif kind < 22:
-            body["story"] = {
-                "mention": {"link": f"https://lookaside.fbsbx.com/story/{bits % 10**9}", "id": str(bits % 10**12)}
-            }
-        elif kind < 23:
-            body["is_unsupported"] = True
+        body.update(_content(kind, bits))
         if 30 <= kind < 38:
             body["reactions"] = {"data": [{"reaction": "love", "emoji": "❤️", "users": [other]}]}
         if 36 <= kind < 44 and seq > 0:
@@ -834,6 +814,22 @@ class Page:
                 "data": [{"reaction": "other", "emoji": "🎉", "users": [{"id": str(10**15 + n)}]} for n in range(60)]
             }
         return Message(self.message_id(serial, seq, platform), created, seq, body)
+
+
+def _content(kind: int, bits: int) -> dict[str, Any]:
+    """Return what a message brings beside its text, if anything: `kind` is a number below 100."""
+    if kind < 12:
+        return {"attachments": {"data": [words.attachment(bits >> 12, n) for n in range(1 + bits % 3)]}}
+    if kind < 15 and (bits >> 50) % 2:
+        return {"attachments": {"data": [words.sticker(bits)]}}
+    if kind < 15:
+        return {"sticker": "https://scontent.xx.fbcdn.net/v/t39.1997-6/" + str(bits % 10**9)}
+    if kind < 20:
+        return {"shares": {"data": [words.share(bits)]}}
+    if kind < 22:
+        link = f"https://lookaside.fbsbx.com/story/{bits % 10**9}"
+        return {"story": {"mention": {"link": link, "id": str(bits % 10**12)}}}
+    return {"is_unsupported": True} if kind < 23 else {}
 
 
 def _own(thread: Thread) -> list[Message]:

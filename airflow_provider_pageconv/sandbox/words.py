@@ -102,6 +102,13 @@ def attachment(bits: int, number: int) -> dict[str, Any]:
     kind = (bits + number) % 4
     ident = str(10**15 + (bits + number * 7919) % (9 * 10**15))
     address = f"https://lookaside.fbsbx.com/ig_messaging_cdn/?asset_id={ident}&signature={bits >> 64:x}"
+    if ((bits >> 40) + number) % 12 == 0:
+        return {
+            "id": ident,
+            "type": "appointment_booking",
+            "title": f"Cita nº {number}: prueba de hormas",
+            "url": f"https://example.com/cita/{ident}",
+        }
     if kind == 0:
         return {
             "id": ident,
@@ -137,4 +144,31 @@ def attachment(bits: int, number: int) -> dict[str, Any]:
             "media_url": address,
             "cta": {"title": "Ver", "type": "url", "url": f"https://example.com/pedido/{number}"},
         },
+    }
+
+
+def sticker(bits: int) -> dict[str, Any]:
+    """Return a sticker as an attachment, which it has been since 2026-08-30."""
+    ident = str(10**15 + bits % (9 * 10**15))
+    return {"id": ident, "type": "sticker", "url": f"https://scontent.xx.fbcdn.net/v/t39.1997-6/{ident}"}
+
+
+def share(bits: int) -> dict[str, Any]:
+    """Return one row of the `shares` edge: a link, a template or a sticker made by a machine."""
+    ident = str(bits % 10**15)
+    kind = (bits >> 50) % 4
+    if kind == 0:
+        return {
+            "id": ident,
+            "type": "template",
+            "title": "Su pedido está en camino 🚚",
+            "template": {"text": "Seguir el envío", "buttons": {"data": [{"type": "web_url", "title": "Ver"}]}},
+        }
+    if kind == 1:
+        return {"id": ident, "type": "ai_sticker", "url": f"https://lookaside.fbsbx.com/ai_sticker/{ident}"}
+    return {
+        "id": ident,
+        "link": f"https://example.com/producto/{bits % 999}?a=1&b=ñ",
+        "name": "Zapatillas “Ñandú”",
+        "description": "Edición limitada\u2028solo hoy",
     }

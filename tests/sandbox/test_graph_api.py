@@ -105,6 +105,26 @@ class TestData:
         for name in ("snippet", "senders", "unread_count", "name", "former_participants"):
             assert 0 < sum(name in thread["node"] for thread in threads) < 600
 
+    def test_attachments_and_shares_of_newer_kinds(self, sandbox: Start) -> None:
+        """Bookings and stickers come as attachments, templates and machine-made stickers as shares: by all fields."""
+        client = sandbox(conversations=1500)
+        messages = [message for thread in client.box.data()["threads"] for message in thread["visible"]]
+        attachments = [a for m in messages for a in m.get("attachments", {"data": []})["data"]]
+        shares = [share for m in messages for share in m.get("shares", {"data": []})["data"]]
+        assert {a.get("type") for a in attachments} == {None, "appointment_booking", "sticker"}
+        assert {share.get("type") for share in shares} == {None, "template", "ai_sticker"}
+        for edge, fields, of_type in (
+            ("attachments", "id,name,mime_type,size,file_url,image_data,video_data,generic_template,title,type,url",
+             {"appointment_booking", "sticker"}),
+            ("shares", "id,type,url,title,link,name,description,template", {"template", "ai_sticker"}),
+        ):  # fmt: skip
+            for kind in of_type:
+                message = next(
+                    m for m in messages if kind in [row.get("type") for row in m.get(edge, {"data": []})["data"]]
+                )
+                asked = client.get(f"/{message['id']}", fields=f"{edge}{{{fields}}}").json()
+                assert asked[edge]["data"] == message[edge]["data"]
+
     def test_too_many_for_the_span(self) -> None:
         """More threads than seconds are refused, unless ties are allowed."""
         with pytest.raises(ValueError, match="a longer span or ties is needed"):

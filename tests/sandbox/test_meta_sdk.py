@@ -24,7 +24,7 @@ THREAD_FIELDS = [
 ]  # fmt: skip
 MESSAGE_FIELDS = [
     "id", "created_time", "from", "to", "message", "tags", "attachments",
-    "shares{id,link,name,description}", "story", "reactions", "is_unsupported", "reply_to", "sticker",
+    "shares{id,type,url,title,link,name,description,template}", "story", "reactions", "is_unsupported", "reply_to", "sticker",
 ]  # fmt: skip
 
 
