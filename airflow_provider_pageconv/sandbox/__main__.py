@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     trouble.add_argument(
         "--fault", action="append", default=[], metavar="K=V,…",
         help="order a fault; may be repeated. Which calls: on= (conversations, messages, node, accounts, me, "
-        "debug_token, ids, inner), path=, folder=, platform=, thread=, pages=first|later, and of these at=, every=, "
+        "debug_token, inner), path=, folder=, platform=, thread=, pages=first|later, and of these at=, every=, "
         "p=, times=, lasts=. What: kind=, code=, subcode=, status=, message=, is_transient=, user_title=, user_msg=, regain=, "
         "retry_after=, headers=off, size=, seconds=, location=, version=. Kinds: " + ", ".join(KINDS),
     )  # fmt: skip

@@ -81,7 +81,7 @@ class RecordedRequest:
     :param status: the HTTP status of the answer; None while there is none, and where none was sent.
     :param code: `error.code` of the answer, or None.
     :param version: the version in the path, or None.
-    :param edge: "conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner".
+    :param edge: "conversations", "messages", "node", "accounts", "me", "debug_token", "inner".
     :param fault: the kind of the fault that struck it, or None.
     """
 
@@ -416,8 +416,7 @@ class Sandbox:
             self.requests.append(record)
             self.life.before_call()
             delay = self._delay()
-            ids = [part for part in call.params.get("ids", "").split(",") if part]
-            refusal = self.limits.take(max(1, len(ids)))
+            refusal = self.limits.take()
             fault = None if refusal is not None else self.faults.strike(call, record.edge)
             answer, regain = self._answer(call, refusal, fault)
             headers = self._headers(answer, fault, regain, refused=refusal is not None)
@@ -500,8 +499,6 @@ class Sandbox:
 def edge_of(call: Call) -> str:
     """Return the name under which a call is recorded, and under which faults find it."""
     parts = call.parts
-    if call.params.get("ids"):
-        return "ids"
     if parts == ["debug_token"]:
         return "debug_token"
     if len(parts) >= 2:

@@ -59,7 +59,7 @@ _SIZED = frozenset({"too_much_data", "heavy", "deep_cursor", "dead_at", "circle"
 _OF_CURSORS = frozenset({"dead_cursor", "deep_cursor", "dead_at", "loop"})
 _LIST_EDGES = frozenset({"conversations", "messages", "accounts"})
 _NOT_ORDERED = frozenset({"when", "seen", "fired", "since"})
-EDGES = ("conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner")
+EDGES = ("conversations", "messages", "node", "accounts", "me", "debug_token", "inner")
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Fault:
     again; what "dead_cursor" and "unavailable" ended lives again then.
 
     :param kind: one of `KINDS`.
-    :param on: "conversations", "messages", "node", "accounts", "me", "debug_token", "ids", "inner".
+    :param on: "conversations", "messages", "node", "accounts", "me", "debug_token", "inner".
     :param path: a regular expression that is found in the path.
     :param pages: "first" (calls without a cursor), "later" (calls with one) or "" for both.
     :param when: any further condition, for Python.

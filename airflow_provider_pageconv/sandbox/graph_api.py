@@ -37,7 +37,6 @@ from airflow_provider_pageconv.sandbox.twists import Twist, bend, intrude
 
 VERSIONS = tuple(f"v{number}.0" for number in range(21, 27))
 DEFAULT_LIMIT = 25
-MAX_IDS = 50
 _KEPT_ROWS = 4096
 _VERSION = re.compile(r"v(\d+)\.(\d+)")
 
@@ -148,7 +147,11 @@ class _Context:
 
 
 class GraphApi:
-    """Answers calls about some Pages. Holds no state of its own: what changes is in the Pages."""
+    """Answers calls about some Pages.
+
+    What changes is in the Pages and the rules. What it keeps for itself are rows of threads that nothing happened to,
+    as JSON by all that decides what they look like: it may forget them at any time.
+    """
 
     def __init__(self, pages: Mapping[str, Page], accesses: Iterable[Access], cursors: Cursors, rules: Rules) -> None:
         self.pages = pages
@@ -219,7 +222,9 @@ class GraphApi:
     def _route(self, at: _Context) -> Any:
         parts = at.call.parts
         if at.call.params.get("ids"):
-            return self._many(at, parts)
+            raise errors.bad_parameter(
+                "The ids parameter is not supported any more. Ask for each object by a request of its own."
+            )
         if not parts:
             raise GraphApiError(2500, "An unknown path was requested: /")
         if parts == ["debug_token"]:
@@ -227,14 +232,6 @@ class GraphApi:
         if len(parts) > 2:
             raise GraphApiError(2500, "Unknown path components: /" + "/".join(parts[1:]))
         return self._node_or_edge(at, parts[0], parts[1] if len(parts) == 2 else None)
-
-    def _many(self, at: _Context, parts: Sequence[str]) -> dict[str, Any]:
-        ids = [part for part in at.call.params["ids"].split(",") if part]
-        if len(parts) > 1:
-            raise GraphApiError(2500, "Unknown path components: /" + "/".join(parts[1:]))
-        if len(ids) > MAX_IDS:
-            raise errors.bad_parameter(f"Too many IDs. Maximum: {MAX_IDS}. Provided: {len(ids)}")
-        return {ident: self._node_or_edge(at, ident, parts[0] if parts else None) for ident in ids}
 
     def _node_or_edge(self, at: _Context, ident: str, edge: str | None) -> Any:
         if ident == "me" and at.access.page is not None:
@@ -551,7 +548,7 @@ class GraphApi:
 
         A thread that nothing happened to answers the same to the same question.
         """
-        if at.call.params.get("ids") or at.call.parts[-1] != "conversations":
+        if at.call.parts[-1] != "conversations":
             return self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)
         if page.is_touched(serial):
             return EncodedRow(dumps(self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)))
@@ -629,7 +626,7 @@ class GraphApi:
         self, at: _Context, path: str, source: str, limit: int, kept: Mapping[str, str] | None, **cursor: str
     ) -> str:
         """Return a link as Meta writes it: with the token in clear, and without the proof."""
-        query: dict[str, str] = {"access_token": at.access.token, "pretty": "0"}
+        query: dict[str, str] = {"access_token": at.access.token}
         if source:
             query["fields"] = source
         query.update(kept or {})

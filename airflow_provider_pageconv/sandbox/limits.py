@@ -60,15 +60,15 @@ class Limits:
         """Return limits that go their own way from now on."""
         return replace(self, foreign=dict(self.foreign), _made=deque(self._made))
 
-    def take(self, calls: int = 1) -> GraphApiError | None:
-        """Count a call (`?ids=` counts each id) and return the refusal, if it is refused."""
+    def take(self) -> GraphApiError | None:
+        """Count a call and return the refusal, if it is refused."""
         if self.calls is None:
             return None
         now = self.clock()
         self._forget(now)
-        blocked = len(self._made) + calls > self.calls
+        blocked = len(self._made) >= self.calls
         if not blocked or self.prolongs:
-            self._made.extend([now] * calls)
+            self._made.append(now)
         if not blocked:
             return None
         self.refused += 1

@@ -457,7 +457,7 @@ class TestAccess:
 
 
 class TestAround:
-    """Versions, headers, many ids at once, the record."""
+    """Versions, headers, what Meta has given up, the record."""
 
     @pytest.mark.parametrize(
         "asked, answered",
@@ -500,13 +500,20 @@ class TestAround:
         assert [name for name in page if "usage" in name.lower()] == ["x-page-usage"]
 
     def test_many_ids(self, sandbox: Start) -> None:
-        """`?ids=` answers by id, on nodes and on the messages edge, for 50 at most."""
+        """`?ids=` is refused, on nodes and on edges, and counts as one call."""
         client = sandbox()
         threads = ids(client.conversations().json()["data"])[:3]
-        answer = client.get("/", ids=",".join(threads), fields="snippet").json()
-        assert list(answer) == threads
-        assert "data" in client.get("/messages", ids=",".join(threads)).json()[threads[0]]
-        assert client.error(client.get("/", ids=",".join(str(n) for n in range(51))))["code"] == 100
+        for path in ("/", "/messages"):
+            error = client.error(client.get(path, ids=",".join(threads)))
+            assert (error["code"], error["message"].startswith("(#100) The ids parameter is not supported")) == (
+                100,
+                True,
+            )
+
+    def test_links_carry_what_meta_knows(self, sandbox: Start) -> None:
+        """Parameters that Meta has given up are in no link."""
+        link = sandbox().conversations(limit=3, pretty=0, debug="all", date_format="U").json()["paging"]["next"]
+        assert set(parse_qs(urlsplit(link).query)) == {"access_token", "limit", "after"}
 
     @pytest.mark.parametrize("path", ["/nothing", "/123", "/t_1/messages", "/me/feed", "/{page}/feed"])
     def test_what_is_not_there(self, sandbox: Start, path: str) -> None:
