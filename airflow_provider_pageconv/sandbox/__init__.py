@@ -5,11 +5,13 @@ It imports nothing of the rest of this package, so that what the product misread
 
 from __future__ import annotations
 
-from airflow_provider_pageconv.sandbox.box import Clock, RecordedRequest, Sandbox
+from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import Limits
 from airflow_provider_pageconv.sandbox.page import FOLDERS, Message, Page, Person, Thread
+from airflow_provider_pageconv.sandbox.record import RecordedRequest
+from airflow_provider_pageconv.sandbox.serving import Sandbox
 
 __all__ = [
     "FOLDERS",

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from airflow_provider_pageconv.sandbox.box import Sandbox
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault, parse_all
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
 from airflow_provider_pageconv.sandbox.page import ORDERS
 from airflow_provider_pageconv.sandbox.rules import CHOICES, one_of
+from airflow_provider_pageconv.sandbox.serving import Sandbox
 from airflow_provider_pageconv.sandbox.times import epoch
 
 _EXAMPLES = """\

@@ -1,20 +1,19 @@
-"""The sandbox as tests and the command line hold it: Pages, API, faults, limits, life, and what was asked."""
+"""All of the sandbox but its network: Pages, API, faults, limits, life, and what was asked."""
 
 from __future__ import annotations
 
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.cursors import Cursors
 from airflow_provider_pageconv.sandbox.encoding import encoded
 from airflow_provider_pageconv.sandbox.errors import GraphApiError
@@ -30,87 +29,17 @@ from airflow_provider_pageconv.sandbox.graph_api import (
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
 from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
 from airflow_provider_pageconv.sandbox.page import INSTAGRAM, MESSENGER, ORDERS, Page
+from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
 from airflow_provider_pageconv.sandbox.rules import Rules, one_of
 from airflow_provider_pageconv.sandbox.times import epoch, wire_time
 from airflow_provider_pageconv.sandbox.twists import TWISTS, Twist
 from airflow_provider_pageconv.sandbox.words import draw
-
-if TYPE_CHECKING:
-    from airflow_provider_pageconv.sandbox.server import Server
-
 
 HTML = (
     "<!DOCTYPE html>\n<html><head><title>Facebook | Error</title></head><body><h1>Sorry, something went wrong.</h1>"
     "<p>We're working on it and we'll get it fixed as soon as we can.</p></body></html>\n"
 )
 NOT_JSON = '{"data": [{"id": "t_1", "updated_time": '
-
-
-class Clock:
-    """What time it is on the Page: it stands still, or goes on from where it was set.
-
-    :param start: where it starts; real time if left out.
-    :param ticking: whether it goes on by itself.
-    """
-
-    def __init__(self, start: datetime | None = None, *, ticking: bool = True) -> None:
-        self._start = datetime.now(timezone.utc) if start is None else start
-        self._since = time.monotonic()
-        self.ticking = ticking
-
-    def __call__(self) -> datetime:
-        """Return the time, with zone."""
-        if not self.ticking:
-            return self._start
-        return self._start + timedelta(seconds=time.monotonic() - self._since)
-
-    def advance(self, by: timedelta) -> None:
-        """Put the clock forward."""
-        self._start += by
-
-
-@dataclass
-class RecordedRequest:
-    """One request as it came.
-
-    :param path: the path with its version.
-    :param target: path and query, undecoded: what a proxy's log would show.
-    :param params: the query, decoded.
-    :param headers: the headers, names in lower case.
-    :param at: when it came, as `time.time()`.
-    :param status: the HTTP status of the answer; None while there is none, and where none was sent.
-    :param code: `error.code` of the answer, or None.
-    :param version: the version in the path, or None.
-    :param edge: "conversations", "messages", "node", "accounts", "me", "debug_token", "inner".
-    :param fault: the kind of the fault that struck it, or None.
-    """
-
-    method: str
-    path: str
-    target: str
-    params: dict[str, str]
-    headers: dict[str, str]
-    at: float
-    version: str | None
-    edge: str
-    status: int | None = None
-    code: int | None = None
-    fault: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as a JSON object."""
-        return dict(vars(self))
-
-
-@dataclass
-class Reply:
-    """What goes back over the wire: the answer's headers and body, and what a fault does to them on the way."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-    fault: Fault | None = None
-    delay: float = 0.0
 
 
 @dataclass
@@ -126,10 +55,8 @@ class _Counter:
             return self.value
 
 
-class Sandbox:
-    """A Graph API on loopback with Pages of a chosen size; the same seed and `now` make the same Page.
-
-    Use it as a context manager, or call `start()` and `stop()`.
+class Box:
+    """A Graph API with Pages of a chosen size, without a network; the same seed and `now` make the same Page.
 
     :param seed: decides about everything that is drawn.
     :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam.
@@ -167,7 +94,7 @@ class Sandbox:
     :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
     :param faults: faults ordered from the start.
     :param life: events ordered from the start.
-    :param port: 0 = a free one.
+    :param port: where a server of it is to listen; 0 = a free one.
     :param quiet: False prints a line for every request, without its query.
     """
 
@@ -298,46 +225,9 @@ class Sandbox:
         self.life = LifeBook(seed, self.page)
         for event in life:
             self.life.add(event)
-        self._port = port
+        self.wanted_port = port
         self._random = random.Random(f"{seed}/latency")
         self._traces = _Counter()
-        self._server: Server | None = None
-
-    # ---- running
-
-    def __enter__(self) -> Sandbox:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Listen; `OSError` if the port is taken."""
-        from airflow_provider_pageconv.sandbox.server import Server
-
-        self._server = Server(self, self._port)
-        self._server.start()
-
-    def stop(self) -> None:
-        """Stop listening and end every connection."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        if self._server is None:
-            raise RuntimeError("the sandbox is not running")
-        return int(self._server.server_address[1])
-
-    @property
-    def url(self) -> str:
-        """The base address, to be used in place of https://graph.facebook.com."""
-        return f"http://127.0.0.1:{self.port}"
 
     # ---- what tests ask
 
@@ -494,13 +384,3 @@ class Sandbox:
         if isinstance(self.latency, tuple):
             return self._random.uniform(*self.latency)
         return self.latency
-
-
-def edge_of(call: Call) -> str:
-    """Return the name under which a call is recorded, and under which faults find it."""
-    parts = call.parts
-    if parts == ["debug_token"]:
-        return "debug_token"
-    if len(parts) >= 2:
-        return parts[1] if parts[1] in ("conversations", "messages", "accounts") else "inner"
-    return "me" if parts == ["me"] else "node"

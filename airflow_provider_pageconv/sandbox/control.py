@@ -7,7 +7,8 @@ from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow_provider_pageconv.sandbox.box import Clock, Sandbox
+from airflow_provider_pageconv.sandbox.box import Box
+from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
@@ -49,7 +50,7 @@ class NotThereError(Exception):
     """There is no such address, or not with this method."""
 
 
-def control(box: Sandbox, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
+def control(box: Box, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
     """Do what is ordered and return the JSON document that answers.
 
     Raises `NotThereError` for an unknown address, `ValueError` for an order that cannot be followed.
@@ -88,7 +89,7 @@ def _objects(body: Any) -> list[dict[str, Any]]:
     return orders
 
 
-def _faults(box: Sandbox, method: str, body: Any) -> Any:
+def _faults(box: Box, method: str, body: Any) -> Any:
     if method == "DELETE":
         box.faults.clear()
     elif method == "POST":
@@ -97,7 +98,7 @@ def _faults(box: Sandbox, method: str, body: Any) -> Any:
     return {"faults": [fault.as_json() for fault in box.faults], "counts": box.faults.counts}
 
 
-def _life(box: Sandbox, method: str, body: Any) -> Any:
+def _life(box: Box, method: str, body: Any) -> Any:
     did = []
     if method == "DELETE":
         box.life.clear()
@@ -113,7 +114,7 @@ def _life(box: Sandbox, method: str, body: Any) -> Any:
     return {"did": did, "orders": [life.as_json() for life in box.life], "happened": box.life.happened}
 
 
-def _limits(box: Sandbox, method: str, body: Any) -> Any:
+def _limits(box: Box, method: str, body: Any) -> Any:
     if method == "DELETE":
         box.limits.calls = None
         box.limits.percent = None
@@ -130,7 +131,7 @@ def _limits(box: Sandbox, method: str, body: Any) -> Any:
     return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
 
 
-def _rules(box: Sandbox, method: str, body: Any) -> Any:
+def _rules(box: Box, method: str, body: Any) -> Any:
     if method == "POST":
         for order in _objects(body):
             for name, value in order.items():
@@ -146,7 +147,7 @@ _OF_PAGE: dict[str, tuple[Callable[..., object], str]] = {
 }
 
 
-def _page(box: Sandbox, body: Any) -> Any:
+def _page(box: Box, body: Any) -> Any:
     for order in _objects(body):
         name = next((name for name in order if name in _OF_PAGE), None)
         if name is None:
@@ -163,7 +164,7 @@ def _page(box: Sandbox, body: Any) -> Any:
     return {"page": box.page.id}
 
 
-def _clock(box: Sandbox, method: str, body: Any) -> Any:
+def _clock(box: Box, method: str, body: Any) -> Any:
     if method == "POST":
         for order in _objects(body):
             unknown = set(order) - {"now", "ticking", "advance"}

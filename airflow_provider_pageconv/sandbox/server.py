@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_provider_pageconv.sandbox import control
-from airflow_provider_pageconv.sandbox.box import RecordedRequest, Reply, Sandbox, edge_of
+from airflow_provider_pageconv.sandbox.box import Box
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.graph_api import Call, split_version
+from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
 
 _MOST_BODY = 16 * 2**20
 
@@ -30,7 +31,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
     allow_reuse_address = True
 
-    def __init__(self, box: Sandbox, port: int) -> None:
+    def __init__(self, box: Box, port: int) -> None:
         self.box = box
         self.ending = threading.Event()
         self._open: set[socket.socket] = set()
@@ -45,8 +46,13 @@ class Server(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
 
+    @property
+    def url(self) -> str:
+        """The base address."""
+        return f"http://127.0.0.1:{self.server_port}"
+
     def start(self) -> None:
-        """Serve in a thread of its own."""
+        """Serve in a worker thread."""
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.02}, name="sandbox", daemon=True
         )
@@ -99,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         version, path = split_version(unquote(parts.path))
         scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
         bearer = credentials.strip() if scheme.lower() in ("bearer", "oauth") else None
-        call = Call(self.command, path, params, version, bearer, box.url)
+        call = Call(self.command, path, params, version, bearer, self.server.url)
         record = RecordedRequest(
             self.command,
             unquote(parts.path),
@@ -188,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _deliver_redirect(self, reply: Reply, record: RecordedRequest, fault: Fault) -> None:
         record.status, record.code = fault.status or 302, None
-        target = fault.location or f"http://localhost:{self.server.box.port}"
+        target = fault.location or f"http://localhost:{self.server.server_port}"
         if not urlsplit(target).path:
             target += self.path
         self._send(record.status, [*reply.headers, ("Location", target)], b"")
