@@ -9,7 +9,8 @@ from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import Limits
-from airflow_provider_pageconv.sandbox.page import FOLDERS, Message, Page, Person, Thread
+from airflow_provider_pageconv.sandbox.nodes import FOLDERS, Message, Person, Thread
+from airflow_provider_pageconv.sandbox.page import Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest
 from airflow_provider_pageconv.sandbox.serving import Sandbox
 

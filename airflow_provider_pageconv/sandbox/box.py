@@ -28,7 +28,8 @@ from airflow_provider_pageconv.sandbox.graph_api import (
 )
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
 from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
-from airflow_provider_pageconv.sandbox.page import INSTAGRAM, MESSENGER, ORDERS, Page
+from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER
+from airflow_provider_pageconv.sandbox.page import ORDERS, Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
 from airflow_provider_pageconv.sandbox.rules import Rules, one_of
 from airflow_provider_pageconv.sandbox.times import epoch, wire_time

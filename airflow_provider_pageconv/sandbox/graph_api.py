@@ -21,16 +21,9 @@ from airflow_provider_pageconv.sandbox.cursors import Cursors, Places, Rows
 from airflow_provider_pageconv.sandbox.encoding import EncodedRow, dumps
 from airflow_provider_pageconv.sandbox.errors import GraphApiError
 from airflow_provider_pageconv.sandbox.fields import Field, parse_fields
-from airflow_provider_pageconv.sandbox.page import (
-    FOLDERS,
-    INSTAGRAM,
-    INSTAGRAM_FOLDER,
-    MESSENGER,
-    Message,
-    MessageRows,
-    Page,
-    Thread,
-)
+from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Message, Thread
+from airflow_provider_pageconv.sandbox.page import Page
+from airflow_provider_pageconv.sandbox.rows import MessageRows
 from airflow_provider_pageconv.sandbox.rules import Rules
 from airflow_provider_pageconv.sandbox.times import TIME_FORMS
 from airflow_provider_pageconv.sandbox.twists import Twist, bend, intrude

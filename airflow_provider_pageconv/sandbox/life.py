@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_pageconv.sandbox.page import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Page, Thread
+from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Thread
+from airflow_provider_pageconv.sandbox.page import Page
 from airflow_provider_pageconv.sandbox.times import Moment
 
 EVENTS = ("any", "message", "new", "move", "unsend", "delete", "call")

@@ -6,265 +6,33 @@ whenever they are asked for; what a test or a life event has touched is kept fro
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import random
-import struct
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, overload
+from typing import Any
 
 from airflow_provider_pageconv.sandbox import words
-from airflow_provider_pageconv.sandbox.times import Moment, epoch, wire_time
+from airflow_provider_pageconv.sandbox.drawing import Drawing, DrawnMessages, Shape
+from airflow_provider_pageconv.sandbox.nodes import (
+    FOLDERS,
+    INSTAGRAM,
+    INSTAGRAM_FOLDER,
+    MESSENGER,
+    Message,
+    Person,
+    Thread,
+)
+from airflow_provider_pageconv.sandbox.rows import PinnedRows, ThreadRows
+from airflow_provider_pageconv.sandbox.times import Moment, epoch
 
-FOLDERS = ("inbox", "other", "page_done", "spam")
-MESSENGER = "messenger"
-INSTAGRAM = "instagram"
-INSTAGRAM_FOLDER = "all"  # Instagram knows one list; this is its name in the data document, never on the wire.
 ORDERS = ("newest", "oldest", "shuffled", "mostly")
 MOST_PINS = 200
 _SHARES = (70, 10, 15, 5)
 _MISPLACED_EVERY = 40
 _MISPLACED_BY = 30
 
-_THREAD_NUMBERS = 9 * 10**14
-_PERSON_NUMBERS = 9 * 10**15
 _SHARED_PERSON = 50  # Every so many people have a second thread.
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who writes to the Page, with the id that only this Page knows them by."""
-
-    id: str
-    name: str
-    email: str
-    username: str
-
-    def as_sender(self, platform: str) -> dict[str, Any]:
-        """Return the node that stands in `from` and `participants`."""
-        if platform == INSTAGRAM:
-            return {"username": self.username, "id": self.id}
-        return {"name": self.name, "email": self.email, "id": self.id}
-
-
-@dataclass
-class Message:
-    """One message: `body` holds every field but id and created_time, inner lists complete as `{"data": [...]}`.
-
-    `bare` marks a message of which only the id is left, whatever its place in the thread. `shown` holds fields that
-    the API answers in place of the true ones (None = left out).
-    """
-
-    id: str
-    created: int
-    seq: int
-    body: dict[str, Any] = field(default_factory=dict)
-    bare: bool = False
-    shown: dict[str, Any] | None = None
-
-    @property
-    def key(self) -> int:
-        """The place in the thread: by time, then by arrival."""
-        return (self.created << 32) | self.seq
-
-    @property
-    def created_time(self) -> str:
-        """The time as the API writes it."""
-        return wire_time(self.created)
-
-    def node(self) -> dict[str, Any]:
-        """Return the full node."""
-        if self.bare:
-            return {"id": self.id}
-        return {"id": self.id, "created_time": wire_time(self.created), **self.body}
-
-
-@dataclass
-class Thread:
-    """One conversation; `messages` is newest first. Change folder, time and messages through the Page only.
-
-    `shown` holds fields that the API answers in place of the true ones (None = left out).
-    """
-
-    id: str
-    platform: str
-    folder: str
-    serial: int
-    updated: int
-    tick: int
-    person: Person
-    messages: Sequence[Message]
-    fields: dict[str, Any]
-    next_seq: int
-    shown: dict[str, Any] | None = None
-
-    @property
-    def updated_time(self) -> str:
-        """The time as the API writes it."""
-        return wire_time(self.updated)
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """How the messages of an untouched thread lie in time: all that is needed to make the j-th of them."""
-
-    serial: int
-    platform: str
-    newest: int
-    count: int
-    gap: int
-    ties: bool
-
-    def created(self, place: int) -> int:
-        """Return when the message at this place (0 = newest) was sent; never later than the one before it."""
-        if self.ties:
-            return self.newest - (place // 3) * self.gap
-        if place == 0:
-            return self.newest
-        # The jitter is below the gap, so that the order is strict without looking at any other message.
-        return self.newest - place * self.gap - words.draw("jitter", self.serial, place, self.gap) % self.gap
-
-    def key(self, place: int) -> int:
-        return (self.created(place) << 32) | (self.count - 1 - place)
-
-
-class _DrawnMessages(Sequence[Message]):
-    """The messages of an untouched thread, made when they are looked at."""
-
-    def __init__(self, page: Page, thread_person: Person, shape: _Shape) -> None:
-        self._page = page
-        self._person = thread_person
-        self.shape = shape
-
-    def __len__(self) -> int:
-        return self.shape.count
-
-    @overload
-    def __getitem__(self, index: int) -> Message: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Message]: ...
-    def __getitem__(self, index: int | slice) -> Message | list[Message]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        seq = self.shape.count - 1 - index
-        return self._page._draw_message(self.shape, self._person, seq, self.shape.created(index))
-
-
-class MessageRows:
-    """A thread's messages as the paging code wants them: rows with falling keys."""
-
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def key(self, place: int) -> int:
-        messages = self._messages
-        return messages.shape.key(place) if isinstance(messages, _DrawnMessages) else messages[place].key
-
-    def after(self, key: int) -> int:
-        """Return the first place whose key is lower."""
-        return _first_below(self, key)
-
-    def before(self, key: int) -> int:
-        """Return how many rows have a higher key."""
-        return self.after(key + 1) if key >= 0 else len(self)
-
-
-class ThreadRows:
-    """A list of threads as the paging code wants it: rows with falling keys over a rising list of ranks.
-
-    A row's key is its rank with eight bits below it, so that pinned rows find room between two others.
-    """
-
-    def __init__(self, rising: Sequence[int]) -> None:
-        self._rising = rising
-
-    def __len__(self) -> int:
-        return len(self._rising)
-
-    def key(self, place: int) -> int:
-        return self._rising[len(self._rising) - 1 - place] << 8 | 0xFF
-
-    def serial(self, place: int) -> int:
-        return self._rising[len(self._rising) - 1 - place] & 0xFFFFFFFF
-
-    def after(self, key: int) -> int:
-        return len(self._rising) - bisect_left(self._rising, key >> 8)
-
-    def before(self, key: int) -> int:
-        return len(self._rising) - bisect_left(self._rising, (key + 1) >> 8)
-
-
-class PinnedRows(ThreadRows):
-    """A list in which some threads stand at places of their own, among the others in their order.
-
-    A pinned row's key lies right below that of the row above it that is not pinned. At the top there is none: whatever
-    arrives there, a cursor that holds on to a pinned row stays right.
-
-    :param pins: (serial, place) of the pinned ones, which are not in `rising`.
-    """
-
-    def __init__(self, rising: Sequence[int], pins: Sequence[tuple[int, int]]) -> None:
-        super().__init__(rising)
-        ordered = sorted(pins, key=lambda pin: pin[1])
-        self._serials = [serial for serial, _ in ordered]
-        self._places: list[int] = []
-        for _, place in ordered:
-            self._places.append(max(place, self._places[-1] + 1 if self._places else 0))
-        total = len(self)
-        for index in range(len(ordered) - 1, -1, -1):
-            # Who is pinned below the end of the list stands at its end.
-            self._places[index] = min(self._places[index], total - len(ordered) + index)
-
-    def __len__(self) -> int:
-        return len(self._rising) + len(self._serials)
-
-    def _pin(self, place: int) -> tuple[int, bool]:
-        """Return how many pinned rows are above a place, and whether a pinned one stands there."""
-        index = bisect_left(self._places, place)
-        return index, index < len(self._places) and self._places[index] == place
-
-    def key(self, place: int) -> int:
-        index, pinned = self._pin(place)
-        if not pinned:
-            return super().key(place - index)
-        above = index
-        while above and self._places[above - 1] == self._places[above] - 1:
-            above -= 1
-        free = place - index - 1  # the row above that is not pinned, counted among its like
-        rank = self._rising[len(self._rising) - 1 - free] if free >= 0 else 1 << 118
-        return rank << 8 | (0xFE - (index - above))
-
-    def serial(self, place: int) -> int:
-        index, pinned = self._pin(place)
-        return self._serials[index] if pinned else super().serial(place - index)
-
-    def after(self, key: int) -> int:
-        return _first_below(self, key)
-
-    def before(self, key: int) -> int:
-        return _first_below(self, key + 1)
-
-
-def _first_below(rows: MessageRows | PinnedRows, key: int) -> int:
-    """Return the first place whose key is lower."""
-    low, high = 0, len(rows)
-    while low < high:
-        middle = (low + high) // 2
-        if rows.key(middle) < key:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 class Page:
@@ -305,7 +73,6 @@ class Page:
         self._short_messages = short_messages
         self._ties = ties
         self._order = order
-        self._crowded_every = crowded_every
         counts = _folder_counts(conversations, folders)
         self._messenger = sum(counts.values())
         self._instagram = instagram
@@ -316,14 +83,9 @@ class Page:
                     f"{size} conversations do not fit into a span of {self._span} seconds with a second for each: "
                     "a longer span or ties is needed"
                 )
-        self._id_key = str(seed).encode()[:64]
         self._self = Person(page_id, name, f"{page_id}@facebook.com", "sandbox.page")
-        self._factor = 2 * (words.draw(seed, "factor") % 10**12) + 1
-        while self._factor % 3 == 0 or self._factor % 5 == 0:
-            self._factor += 2
-        self._shift = words.draw(seed, "shift") % _THREAD_NUMBERS
-        self._unfactor_thread = pow(self._factor, -1, _THREAD_NUMBERS)
-        self._unfactor_person = pow(self._factor, -1, _PERSON_NUMBERS)
+        self._drawing = Drawing(seed, self._self, ties=ties, crowded_every=crowded_every)
+        self._ids = self._drawing.ids
         self._folder_of = bytearray()
         for index, folder in enumerate(FOLDERS):
             self._folder_of += bytes([index]) * counts[folder]
@@ -387,14 +149,14 @@ class Page:
 
     def find_message(self, message_id: str) -> tuple[Thread, int] | None:
         """Return a message's thread and its place there (0 = newest), or None; unsent ones are not found."""
-        place = self._decode_message_id(message_id)
+        place = self._ids.read_message(message_id)
         if place is None:
             return None
         serial, seq = place
         thread = self._find(serial)
         if thread is None:
             return None
-        if isinstance(thread.messages, _DrawnMessages):
+        if isinstance(thread.messages, DrawnMessages):
             index = thread.messages.shape.count - 1 - seq
             return (thread, index) if 0 <= index < len(thread.messages) else None
         for index, message in enumerate(thread.messages):
@@ -404,7 +166,7 @@ class Page:
 
     def was_message(self, message_id: str) -> bool:
         """Tell whether this is, or was once, a message of this Page."""
-        place = self._decode_message_id(message_id)
+        place = self._ids.read_message(message_id)
         return place is not None and place[0] < self._next_serial
 
     def is_touched(self, serial: int) -> bool:
@@ -464,8 +226,8 @@ class Page:
         created = epoch(self.clock() if at is None else at)
         seq = thread.next_seq
         thread.next_seq += 1
-        shape = _Shape(thread.serial, thread.platform, created, seq + 1, 1, self._ties)
-        message = self._draw_message(shape, thread.person, seq, created, from_page=from_page, text=text)
+        shape = Shape(thread.serial, thread.platform, created, seq + 1, 1, self._ties)
+        message = self._drawing.message(shape, thread.person, seq, created, from_page=from_page, text=text)
         message.body.update(fields or {})
         messages = _own(thread)
         place = 0
@@ -499,10 +261,10 @@ class Page:
         self._next_serial += 1
         self._tick += 1
         updated = epoch(self.clock() if at is None else at)
-        person = self._person(serial if user_id is None else self._serial_of_person(user_id))
+        person = self._drawing.person(serial if user_id is None else self._ids.read_person(user_id))
         if user_id is not None:
             self._new_threads_of.setdefault(user_id, []).append(serial)
-        thread = self._draw_thread(serial, platform, folder, updated, messages, person, self._tick)
+        thread = self._drawing.thread(serial, platform, folder, updated, messages, person, self._tick)
         thread.messages = list(thread.messages)
         if text is not None and messages:
             thread.messages[0].body["message"] = text
@@ -581,43 +343,19 @@ class Page:
         message = self._keep(found[0].serial).messages[found[1]]
         message.shown = {**(message.shown or {}), "created_time": value}
 
-    # ---- ids, both ways
-
-    def thread_id(self, serial: int, platform: str) -> str:
-        """Return the id of the thread with this serial number."""
-        number = 10**14 + (serial * self._factor + self._shift) % _THREAD_NUMBERS
-        if platform == MESSENGER:
-            return f"t_{number}"
-        return "aWdfZAG06" + base64.urlsafe_b64encode(f"1:IGMessageThread:{number}".encode()).decode().rstrip("=")
+    # ---- who is who
 
     def _serial_of_thread(self, thread_id: str) -> int | None:
-        text = thread_id
-        if text.startswith("aWdfZAG06"):
-            platform, decoded = INSTAGRAM, _unbase64(text[9:])
-            text = decoded.decode("latin-1").rpartition(":")[2] if decoded else ""
-        elif text.startswith("t_"):
-            platform, text = MESSENGER, text[2:]
-        else:
+        found = self._ids.read_thread(thread_id)
+        if found is None or found[0] >= self._next_serial or self._platform_of(found[0]) != found[1]:
             return None
-        if not (text.isascii() and text.isdigit() and len(text) == 15):
-            return None
-        serial = (int(text) - 10**14 - self._shift) * self._unfactor_thread % _THREAD_NUMBERS
-        exists = serial < self._next_serial and self.thread_id(serial, platform) == thread_id
-        return serial if exists and self._platform_of(serial) == platform else None
+        return found[0]
 
     def _platform_of(self, serial: int) -> str:
         if serial < self._drawn:
             return MESSENGER if serial < self._messenger else INSTAGRAM
         thread = self._touched.get(serial)
         return thread.platform if thread else MESSENGER
-
-    def _person_id(self, who: int) -> str:
-        return str(10**15 + (who * self._factor + self._shift) % _PERSON_NUMBERS)
-
-    def _serial_of_person(self, user_id: str) -> int:
-        if not (user_id.isascii() and user_id.isdigit() and len(user_id) == 16):
-            return -1
-        return (int(user_id) - 10**15 - self._shift) * self._unfactor_person % _PERSON_NUMBERS
 
     def _who(self, serial: int) -> int:
         """Return whose thread this is: now and then somebody has two, one after the other."""
@@ -626,40 +364,12 @@ class Page:
         return serial - 1 if shared else serial
 
     def _serials_of(self, user_id: str) -> list[int]:
-        who = self._serial_of_person(user_id)
+        who = self._ids.read_person(user_id)
         if not 0 <= who < self._next_serial:
             return []
         return [serial for serial in (who, who + 1) if serial < self._next_serial and self._who(serial) == who] + (
             self._new_threads_of.get(user_id, [])
         )
-
-    def _person(self, who: int) -> Person:
-        scoped = self._person_id(who)
-        return Person(
-            scoped,
-            words.person_name(self._seed, who),
-            words.person_email(self._seed, who, scoped),
-            words.person_username(self._seed, who),
-        )
-
-    def message_id(self, serial: int, seq: int, platform: str) -> str:
-        """Return the id of the message with this number in its thread."""
-        plain = struct.pack(">QI", serial, seq)
-        mask = hashlib.blake2b(plain, digest_size=36, key=self._id_key).digest()
-        hidden = int.from_bytes(plain, "big") ^ int.from_bytes(mask[:12], "big")
-        body = mask + hidden.to_bytes(12, "big")
-        return ("m_" if platform == MESSENGER else "aWdfZAG1f") + base64.urlsafe_b64encode(body).decode()
-
-    def _decode_message_id(self, message_id: str) -> tuple[int, int] | None:
-        for platform, prefix in ((MESSENGER, "m_"), (INSTAGRAM, "aWdfZAG1f")):
-            if message_id.startswith(prefix):
-                body = _unbase64(message_id[len(prefix) :])
-                if body is None or len(body) != 48:
-                    return None
-                plain = bytes(a ^ b for a, b in zip(body[36:], body[:12], strict=True))
-                serial, seq = struct.unpack(">QI", plain)
-                return (serial, seq) if self.message_id(serial, seq, platform) == message_id else None
-        return None
 
     # ---- how it is drawn
 
@@ -724,8 +434,8 @@ class Page:
         else:
             platform, folder = INSTAGRAM, INSTAGRAM_FOLDER
         updated, count = self._drawn_updated(serial), self._drawn_count(serial)
-        person = self._person(self._who(serial))
-        return self._draw_thread(serial, platform, folder, updated, count, person, self._drawn - serial)
+        person = self._drawing.person(self._who(serial))
+        return self._drawing.thread(serial, platform, folder, updated, count, person, self._drawn - serial)
 
     def _keep(self, serial: int) -> Thread:
         thread = self._find(serial)
@@ -742,95 +452,6 @@ class Page:
         thread.updated, thread.tick = updated, self._tick
         self._put_in(thread)
 
-    def _draw_thread(
-        self, serial: int, platform: str, folder: str, updated: int, count: int, person: Person, tick: int
-    ) -> Thread:
-        bits = words.draw(self._seed, "thread", serial)
-        shape = _Shape(serial, platform, updated, count, 30 + bits % 7200, self._ties)
-        thread_id = self.thread_id(serial, platform)
-        sender, page = person.as_sender(platform), self.as_person().as_sender(platform)
-        fields: dict[str, Any] = {"participants": {"data": [sender, page]}}
-        if platform == MESSENGER:
-            fields["link"] = f"/{self.id}/inbox/{thread_id[2:]}/?section=messages"
-            fields["can_reply"] = bits % 5 != 0
-            fields["is_owner"] = bits % 3 == 0
-            fields["is_subscribed"] = bits % 13 != 0
-            fields["scoped_thread_key"] = thread_id
-            if bits % 7:
-                fields["senders"] = {"data": [sender, page]}
-            if bits % 17 == 0:
-                fields["former_participants"] = {"data": [self._person(serial + 1).as_sender(platform)]}
-            if bits % 23 == 0:
-                fields["name"] = f"Grupo de {person.name}"
-            if bits % 29 == 0:
-                fields["wallpaper"] = "https://lookaside.fbsbx.com/wallpaper/?id=" + str(bits % 10**9)
-        else:
-            fields["name"] = person.username
-        if bits % 6 == 0:
-            fields["unread_count"] = 1 + bits % 4
-        return Thread(
-            thread_id,
-            platform,
-            folder,
-            serial,
-            updated,
-            tick,
-            person,
-            _DrawnMessages(self, person, shape),
-            fields,
-            count,
-        )
-
-    def _draw_message(
-        self,
-        shape: _Shape,
-        person: Person,
-        seq: int,
-        created: int,
-        *,
-        from_page: bool | None = None,
-        text: str | None = None,
-    ) -> Message:
-        platform, serial = shape.platform, shape.serial
-        bits = words.draw(self._seed, "message", serial, seq)
-        sender, other = person.as_sender(platform), self.as_person().as_sender(platform)
-        if bits % 3 == 0 if from_page is None else from_page:
-            sender, other = other, sender
-        body: dict[str, Any] = {"from": sender, "to": {"data": [other]}}
-        kind = (bits >> 8) % 100
-        if text is not None or kind >= 6:
-            body["message"] = words.text_for(bits >> 24, f"{bits >> 88:x}") if text is None else text
-        body.update(_content(kind, bits))
-        if 30 <= kind < 38:
-            body["reactions"] = {"data": [{"reaction": "love", "emoji": "❤️", "users": [other]}]}
-        if 36 <= kind < 44 and seq > 0:
-            body["reply_to"] = {"mid": self.message_id(serial, seq - 1, platform), "is_self_reply": bits % 2 == 0}
-        if platform == MESSENGER and kind % 4:
-            names = ["inbox", "sent" if sender["id"] == self.id else "read", "source:web"]
-            body["tags"] = {"data": [{"name": name} for name in names]}
-        if self._crowded_every and (bits >> 40) % self._crowded_every == 0:
-            body["attachments"] = {"data": [words.attachment(bits >> 12, n) for n in range(30)]}
-            body["reactions"] = {
-                "data": [{"reaction": "other", "emoji": "🎉", "users": [{"id": str(10**15 + n)}]} for n in range(60)]
-            }
-        return Message(self.message_id(serial, seq, platform), created, seq, body)
-
-
-def _content(kind: int, bits: int) -> dict[str, Any]:
-    """Return what a message brings beside its text, if anything: `kind` is a number below 100."""
-    if kind < 12:
-        return {"attachments": {"data": [words.attachment(bits >> 12, n) for n in range(1 + bits % 3)]}}
-    if kind < 15 and (bits >> 50) % 2:
-        return {"attachments": {"data": [words.sticker(bits)]}}
-    if kind < 15:
-        return {"sticker": "https://scontent.xx.fbcdn.net/v/t39.1997-6/" + str(bits % 10**9)}
-    if kind < 20:
-        return {"shares": {"data": [words.share(bits)]}}
-    if kind < 22:
-        link = f"https://lookaside.fbsbx.com/story/{bits % 10**9}"
-        return {"story": {"mention": {"link": link, "id": str(bits % 10**12)}}}
-    return {"is_unsupported": True} if kind < 23 else {}
-
 
 def _own(thread: Thread) -> list[Message]:
     if not isinstance(thread.messages, list):
@@ -843,13 +464,6 @@ def _remove(keys: list[int], key: int) -> None:
     if place == len(keys) or keys[place] != key:
         raise KeyError(key)
     del keys[place]
-
-
-def _unbase64(text: str) -> bytes | None:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        return None
 
 
 def _folder_counts(conversations: int, folders: Mapping[str, int] | None) -> dict[str, int]:
