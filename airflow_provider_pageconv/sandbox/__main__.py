@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -268,9 +269,12 @@ def _foreign(text: str) -> dict[str, float]:
 def _latency(text: str) -> float | tuple[float, float]:
     least, _, most = text.partition("-")
     try:
-        return (float(least), float(most)) if most else float(least)
+        seconds = (float(least), float(most)) if most else float(least)
     except ValueError:
-        raise ValueError(f"--latency is written 0.2 or 0.1-1.5, not {text!r}") from None
+        seconds = math.nan
+    if not all(math.isfinite(one) for one in (seconds if isinstance(seconds, tuple) else (seconds,))):
+        raise ValueError(f"--latency is written 0.2 or 0.1-1.5, not {text!r}")
+    return seconds
 
 
 def _refused(names: Sequence[str]) -> dict[str, set[str]]:

@@ -31,7 +31,7 @@ from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usag
 from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER
 from airflow_provider_pageconv.sandbox.page import ORDERS, Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
-from airflow_provider_pageconv.sandbox.rules import Rules, one_of
+from airflow_provider_pageconv.sandbox.rules import Rules, at_least, one_of
 from airflow_provider_pageconv.sandbox.times import epoch, wire_time
 from airflow_provider_pageconv.sandbox.twists import TWISTS, Twist
 from airflow_provider_pageconv.sandbox.words import draw
@@ -154,10 +154,13 @@ class Box:
             raise ValueError("require_proof needs an app_secret")
         if now is not None and now.tzinfo is None:
             raise ValueError(f"now has no time zone: {now.isoformat()}")
-        if not page_id.isdigit():
+        if not (page_id.isascii() and page_id.isdigit() and int(page_id)):
             raise ValueError(f"page_id is a number: {page_id!r}")
-        if pages < 1:
-            raise ValueError(f"pages is a whole number from 1 on, not {pages}")
+        at_least("pages", pages, 1)
+        counts = {"instagram": instagram, "messages": messages, "long_every": long_every}
+        counts |= {"short_messages": short_messages, "crowded_every": crowded_every}
+        for name, count in counts.items():
+            at_least(name, count, 0)
         self.seed = seed
         self.token = token
         self.user_token = user_token
@@ -216,6 +219,7 @@ class Box:
         self.add_token(user_token, None)
         self.add_token(token, self.page)
         self.limits = Limits() if limits is None else limits.copy()
+        self.limits.check()
         if usage_headers is not True:
             self.limits.headers = tuple(usage_headers or ())
             for name in self.limits.headers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -122,12 +122,14 @@ def _limits(box: Box, method: str, body: Any) -> Any:
     elif method == "POST":
         known = {item.name for item in fields(Limits)} & set(_LIMITS)
         for order in _objects(body):
-            for name, value in order.items():
+            for name in order:
                 if name not in known:
                     raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
-                if name == "code":
-                    one_of("code", value, LIMIT_CODES)
-                setattr(box.limits, name, value)
+            changed = replace(box.limits, **order)
+            changed.check()
+            one_of("code", changed.code, LIMIT_CODES)
+            for name in order:
+                setattr(box.limits, name, getattr(changed, name))
     return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
 
 

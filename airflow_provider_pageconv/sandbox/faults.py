@@ -131,6 +131,10 @@ class Fault:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} of a fault counts from 1")
+        if self.p is not None and not 0 <= self.p <= 1:
+            raise ValueError(f"p of a fault is a probability from 0 to 1, not {self.p}")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"status of a fault is from 200 to 599, not {self.status}")
         if self.lasts is not None and self.lasts <= 0:
             raise ValueError("lasts of a fault is a number of seconds above 0")
         if self.times is None and self.at is not None and self.every is None and self.p is None and self.lasts is None:

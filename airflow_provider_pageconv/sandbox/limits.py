@@ -56,6 +56,17 @@ class Limits:
     refused: int = 0
     _made: deque[float] = field(default_factory=deque, repr=False)
 
+    def check(self) -> None:
+        """Raise `ValueError` for numbers that no limit has."""
+        if self.calls is not None and self.calls < 0:
+            raise ValueError(f"calls of the limits count from 0, not {self.calls}")
+        if not self.window > 0:
+            raise ValueError(f"window of the limits is a number of seconds above 0, not {self.window}")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"status of the limits is from 200 to 599, not {self.status}")
+        if not isinstance(self.foreign, Mapping):
+            raise ValueError(f'foreign of the limits is written {{"ads_management": 100}}, not {self.foreign!r}')
+
     def copy(self) -> Limits:
         """Return limits that go their own way from now on."""
         return replace(self, foreign=dict(self.foreign), _made=deque(self._made))

@@ -33,6 +33,12 @@ def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
         raise ValueError(f"{name} cannot be {value!r}: {', '.join(map(str, allowed))}")
 
 
+def at_least(name: str, value: object, least: int) -> None:
+    """Raise `ValueError` for what is no whole number, or too low."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is a whole number from {least} on, not {value!r}")
+
+
 @dataclass
 class Rules:
     """The rules; each can be changed live, and what cannot be is refused with a `ValueError`.
@@ -72,8 +78,8 @@ class Rules:
             raise ValueError(f"there is no rule {name!r}: {', '.join(sorted(_NAMES))}")
         if name in CHOICES:
             one_of(name, value, CHOICES[name])
-        if name in _LEAST and not (type(value) is int and value >= _LEAST[name]):
-            raise ValueError(f"{name} is a whole number from {_LEAST[name]} on, not {value!r}")
+        if name in _LEAST:
+            at_least(name, value, _LEAST[name])
         super().__setattr__(name, value)
 
     def of_rows(self) -> tuple[object, ...]:

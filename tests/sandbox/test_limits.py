@@ -140,5 +140,5 @@ def test_limits_over_http(sandbox: Start) -> None:
     assert client.conversations().status_code == 200
     client.control("POST", "limits", {"foreign": {"ads_management": 100}, "garbled": True})
     assert client.box.limits.garbled
-    for wrong in ({"colour": 1}, {"code": 5}):
+    for wrong in ({"colour": 1}, {"code": 5}, {"foreign": 3}, {"window": 0}, {"calls": "x"}):
         assert client.control("POST", "limits", wrong).status_code == 400
