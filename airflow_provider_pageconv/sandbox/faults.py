@@ -69,7 +69,7 @@ class Fault:
     Which of the matching calls: the `at`-th (counted from 1), or every `every`-th, or each with probability `p`, or, if
     none of the three is given, each. `times` says how often at most; with `at` alone it is once, else without end.
     A fault that `lasts` strikes for so many seconds by the Page's clock, counted from its first strike, and then never
-    again; what "dead_cursor" and "unavailable" ended lives again then.
+    again: with `at` alone it strikes from there on, and what "dead_cursor" and "unavailable" ended lives again then.
 
     :param kind: one of `KINDS`.
     :param on: "conversations", "messages", "node", "accounts", "me", "debug_token", "inner".
