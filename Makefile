@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each sets up what it needs in a folder of its own (.venv).
 #
-#   make demo                    export a made-up Page with a real Airflow, and look at the result
+#   make demo                    export a made-up Page with a real Airflow, and look at the result; ARGS=folder for its files
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
 #   make test-chaos              the long forms of the proofs
 #   make lint                    ruff and mypy
@@ -36,7 +36,7 @@ unexport PYTHONHOME PYTHONPATH
 .PHONY: demo test test-chaos lint bench clean
 
 demo: $(READY)
-	@$(RUN) example_dags/demo.py $(ARGS)
+	@$(RUN) -m airflow_provider_pageconv.demo $(ARGS)
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +16,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.servers.airflow_home import EXAMPLE_DAGS
+from airflow_provider_pageconv import standalone
+from tests.servers.airflow_home import REPOSITORY
+
+DEMO = "airflow_provider_pageconv.demo"
 
 
 @contextmanager
-def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the demo with its files in `folder`."""
+def demo(*arguments: str | Path, cwd: Path = REPOSITORY, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the demo; the argument is the folder of its files."""
     process = subprocess.Popen(
-        [sys.executable, str(EXAMPLE_DAGS / "demo.py"), str(folder)],
+        [sys.executable, "-m", DEMO, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        cwd=cwd,
+        env={**os.environ, **environment},
     )
     try:
         yield process
@@ -47,9 +53,18 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def test_the_demo_exports_a_day_and_finds_what_the_sandbox_drew(tmp_path: Path) -> None:
-    """Twice in a row in one folder; the run, the run that its asset starts, and the comparison are real."""
+    """Twice in a row in one folder, whose name SQL and shells would trip over; the runs and the comparison are real.
+
+    The developer's own Airflow and its connection do not reach it.
+    """
+    own = {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps({"conn_type": "pageconv", "host": "http://127.0.0.1:9"}),
+        "PAGECONV_POOL": "a pool of the developer's",
+    }
+    tmp_path /= "what's in here, 100 %"
     for _ in range(2):
-        with demo(tmp_path) as process:
+        with demo(tmp_path, **own) as process:
             printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0, printed
         assert "The export holds exactly those" in printed
@@ -84,5 +99,45 @@ def test_a_second_demo_in_the_same_folder_waits_for_its_turn(tmp_path: Path) -> 
         with demo(tmp_path) as process:
             printed, _ = process.communicate(timeout=60)
 
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert printed == "Another demo is running here: wait for it, or stop it.\n"
+
+
+def test_help_is_printed_and_nothing_else_is_done(tmp_path: Path) -> None:
+    """Whoever asks first starts nothing."""
+    with demo("--help", tmp_path) as process:
+        printed, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert printed.startswith("usage: python -m airflow_provider_pageconv.demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("unusable", ["file", "file/below", "full", "an $argument", "loop", "--wrong", "two arguments"])
+def test_an_argument_that_cannot_be_used_is_a_sentence(unusable: str, tmp_path: Path) -> None:
+    """And what was there stays as it was."""
+    (tmp_path / "file").write_text("somebody's")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "export").write_text("somebody's")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.rglob("*"))
+    arguments = {"--wrong": ["--wrong"], "two arguments": ["one", "two"]}
+    with demo(*arguments.get(unusable, [tmp_path / unusable])) as process:
+        printed, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert len(printed.splitlines()) == 1, printed
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_the_dags_of_a_checkout_it_says_what_is_missing(tmp_path: Path) -> None:
+    """As where only the package is installed."""
+    package = tmp_path / "airflow_provider_pageconv"
+    shutil.copytree(Path(standalone.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    with demo(tmp_path / "folder", cwd=tmp_path, PYTHONPATH=str(tmp_path)) as process:
+        printed, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert f"there is no {tmp_path / 'example_dags' / 'pageconv_daily.py'}" in printed
+    assert len(printed.splitlines()) == 1, printed
+    assert not (tmp_path / "folder").exists()

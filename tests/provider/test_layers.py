@@ -26,8 +26,10 @@ MAY_IMPORT = {
     "triggers": set(),
     "sensors": {"graph", "hooks", "parameters", "triggers"},
     "operators": {"graph", "dump", "hooks", "parameters", "triggers"},
+    "standalone": set(),
+    "demo": {"standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "graph", "dump", "sandbox")
+WITHOUT_AIRFLOW = ("provider", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` these build on one another in this order, and all of them on the rest: errors, usage, pace.
 GRAPH_ORDER = ("protocol", "edges", "client")
 
@@ -54,9 +56,14 @@ def imports(path: Path) -> set[str]:
 MODULES = dict(modules())
 
 
+def test_every_part_has_its_place() -> None:
+    """A new one cannot forget to say what it may import."""
+    assert {name.partition(".")[0] for name in MODULES} - {""} == set(MAY_IMPORT)
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name.partition(".")[0] in MAY_IMPORT])
 def test_a_part_imports_only_the_parts_beneath_it(name: str) -> None:
-    """`graph` knows no files, `dump` knows no Airflow, `sandbox` shares nothing with what it tests."""
+    """`graph` knows no files, `dump` no Airflow, `sandbox` nothing of what it tests, `demo` only what a user sees."""
     part = name.partition(".")[0]
     ours = {found.split(".")[1] for found in imports(MODULES[name]) if found.startswith(f"{ROOT}.")}
     assert ours - {part, "__version__"} <= MAY_IMPORT[part]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pageconv.standalone import settings, without_airflow
+
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE_DAGS = REPOSITORY / "example_dags"
-
-AIRFLOW_PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_")
 
 
 def use_own_airflow(environment: MutableMapping[str, str], home: Path) -> None:
@@ -23,22 +21,16 @@ def use_own_airflow(environment: MutableMapping[str, str], home: Path) -> None:
 
     It has to happen before anything imports Airflow, which reads all of this once.
     """
-    for name in [name for name in environment if name.startswith(AIRFLOW_PREFIXES)]:
+    kept = {name for name in without_airflow(environment) if not name.startswith("AWS_")}
+    for name in set(environment) - kept:
         del environment[name]
+    environment.update(settings(home, EXAMPLE_DAGS))
     environment.update(
         {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLE_DAGS),
-            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            # No test asks the cloud, and none goes through a proxy to loopback.
+            # No test asks the cloud.
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
         }
     )
 

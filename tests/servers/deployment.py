@@ -1,28 +1,21 @@
-"""A whole Airflow on loopback: API server, scheduler with LocalExecutor, DAG processor and triggerer, each a process."""
+"""The Airflow that the package starts for itself, all of it, with what tests want of it: to start runs, wait, and watch."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
-import os
 import secrets
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.ports import free_ports
+from airflow_provider_pageconv.standalone import Processes, Standalone
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+START_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -40,116 +33,33 @@ class Seen:
     try_number: int
 
 
-class Deployment:
+class Deployment(Standalone):
     """The Airflow; its database is watched all the time.
 
-    :param home: its folder.
+    :param home: its folder, and that of its logs.
     :param dags: the folder of its DAGs.
     :param environment: connections and settings beside its own.
     """
 
     def __init__(self, home: Path, dags: Path, environment: Mapping[str, str]) -> None:
-        [self._port] = free_ports(1)
-        self.home = home
+        unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
+        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment))
         self.seen: list[Seen] = []
         self._stop = threading.Event()
-        base = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        base.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.environment = base | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{self._port}",
-            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self._port}/execution/",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__PARALLELISM": "16",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            # SQLite lets one process write at a time; on a busy machine the others wait longer than its usual 5 s.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
-            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-            **environment,
-        }
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Deployment]:
-        """Start all of it, and stop it by its own process groups."""
-        started: list[subprocess.Popen[bytes]] = []
+        """Start all of it, and stop it again."""
         watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
         try:
-            self._run("db", "migrate").wait(300)
-            for component in COMPONENTS:
-                extra = {
-                    "api-server": ["--host", "127.0.0.1", "--port", str(self._port)],
-                    "dag-processor": [],
-                }.get(component, ["--skip-serve-logs"])
-                started.append(self._run(component, *extra))
-            watcher.start()
-            self._wait_until_healthy()
-            yield self
+            with self.processes:
+                self.migrate()
+                self.start()
+                watcher.start()
+                self.wait_until_healthy(START_SECONDS)
+                yield self
         finally:
             self._stop.set()
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                for process in started:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, number)
-                deadline = time.monotonic() + 10
-                while time.monotonic() < deadline and any(process.poll() is None for process in started):
-                    time.sleep(0.1)
-
-    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / f"{arguments[0]}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "airflow", *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def _wait_until_healthy(self) -> None:
-        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, urllib.error.URLError):
-                health = self.api("GET", "/monitor/health")
-                if all(health[part]["status"] == "healthy" for part in parts):
-                    return
-            time.sleep(0.5)
-        raise AssertionError("Airflow did not become healthy within 180 s")
-
-    def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call Airflow's REST API; everybody is an admin here.
-
-        An error of the server's own is asked about again: what it says then is that its database was locked.
-        """
-        for _ in range(5):
-            try:
-                return self._call(method, path, body)
-            except urllib.error.HTTPError as error:
-                if error.code < 500:
-                    raise
-            time.sleep(1)
-        return self._call(method, path, body)
-
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/api/v2{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-            method=method,
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90) as answer:
-            return json.load(answer)
 
     def trigger(self, dag_id: str, timeout: float = 120) -> str:
         """Start a run as soon as the DAG is known, and return its id."""
@@ -183,7 +93,7 @@ class Deployment:
 
     def logs(self, dag_id: str) -> str:
         """Return what the tasks of a DAG logged."""
-        found = sorted((self.home / "logs").glob(f"dag_id={dag_id}/**/*.log"))
+        found = sorted(self.task_logs.glob(f"dag_id={dag_id}/**/*.log"))
         return "\n".join(f"--- {path.name}\n{path.read_text(encoding='utf-8', errors='replace')}" for path in found)
 
     def states(self, dag_id: str, task_id: str) -> list[Seen]:
