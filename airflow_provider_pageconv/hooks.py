@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_pageconv import parameters
-from airflow_provider_pageconv.graph.edges import FOLDERS
 from airflow_provider_pageconv.graph.protocol import DEFAULT_BASE_URL, DEFAULT_VERSION, Credentials, is_version
 
 if TYPE_CHECKING:
@@ -133,7 +131,6 @@ class PageConversationsHook(BaseHook):
     def __init__(self, pageconv_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.pageconv_conn_id = pageconv_conn_id
-        self.stop = threading.Event()
         self._settings: Settings | None = None
         self._client: GraphClient | None = None
 
@@ -166,7 +163,6 @@ class PageConversationsHook(BaseHook):
                 version=settings.api_version,
                 calls_per_second=settings.calls_per_second,
                 timeout=settings.timeout,
-                stop=self.stop,
                 slow_percent=_percent(
                     "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
                 ),
@@ -217,21 +213,16 @@ class PageConversationsHook(BaseHook):
         :raises ValueError: a parameter or the connection cannot be used.
         :raises GraphError: the API refuses.
         """
-        from airflow_provider_pageconv.graph.edges import ConversationsQuery, conversation_fields, parse_fields
+        from airflow_provider_pageconv.graph.edges import ConversationsQuery
+        from airflow_provider_pageconv.graph.fields import conversation_fields, parse_fields
 
-        name = str(platform).lower()
-        if name not in FOLDERS:
-            raise ValueError(f"platform is {platform!r}: it takes 'messenger' or 'instagram'.")
-        if name == "instagram" and folder != "inbox":
-            raise ValueError(f"folder is {folder!r}: Instagram has one list only, leave folder alone.")
-        if name == "messenger" and folder not in FOLDERS[name]:
-            raise ValueError(f"folder is {folder!r}: it takes one of {', '.join(FOLDERS[name])}.")
+        name, chosen = parameters.one_folder(platform, folder)
         query = ConversationsQuery(
             page_id=self.page_id(page_id),
             platform=name,
-            folder=folder if name == "messenger" else "all",
+            folder=chosen,
             user_id=parameters.identifier("user_id", user_id),
-            fields=conversation_fields(name, parse_fields("fields", fields)),
+            fields=conversation_fields(parse_fields("fields", fields)),
         )
         return self._nodes(query, page_size)
 
@@ -247,20 +238,20 @@ class PageConversationsHook(BaseHook):
         :raises ValueError: a parameter or the connection cannot be used.
         :raises GraphError: the API refuses.
         """
-        from airflow_provider_pageconv.graph.edges import MessagesQuery, message_fields, parse_fields
+        from airflow_provider_pageconv.graph.edges import MessagesQuery
+        from airflow_provider_pageconv.graph.fields import message_fields, parse_fields
 
-        if not isinstance(conversation_id, str) or not conversation_id:
-            raise ValueError(f"conversation_id is {conversation_id!r}: it takes the id of a conversation.")
-        return self._nodes(MessagesQuery(conversation_id, message_fields(parse_fields("fields", fields))), page_size)
+        query = MessagesQuery(
+            parameters.node_id("conversation_id", conversation_id), message_fields(parse_fields("fields", fields))
+        )
+        return self._nodes(query, page_size)
 
     def _nodes(self, query: Query, page_size: int) -> Iterator[dict[str, Any]]:
-        from collections import Counter
-
-        from airflow_provider_pageconv.graph.edges import Pager, all_nodes, without_paging
+        from airflow_provider_pageconv.graph.paging import Pager, all_rows
 
         parameters.count("page_size", page_size)
         get = self.get_conn().get
-        return (without_paging(node, Counter()) for node in all_nodes(Pager(query, page_size), get))
+        return (row.node for row in all_rows(Pager(query, page_size), get))
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one call.

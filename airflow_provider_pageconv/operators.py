@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_pageconv import parameters
 from airflow_provider_pageconv.graph.edges import FOLDERS
+from airflow_provider_pageconv.times import round_up
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
-    from airflow_provider_pageconv.dump.folders import FoldersExport, Outcome
+    from airflow_provider_pageconv.dump.export import Export
     from airflow_provider_pageconv.dump.spec import Spec
+    from airflow_provider_pageconv.dump.summary import Outcome
 
 log = logging.getLogger(__name__)
 
 _IN_PLACE_SECONDS = 60.0
+_CONNECTION_ID = re.compile(r"://[^/@]+@")
+
+
+class ExportFailed(AirflowFailException):
+    """No further try can help.
+
+    :param errors: by folder, where folders failed; those that are not named are published, or need no more than a try.
+    """
+
+    def __init__(self, message: str, errors: Mapping[str, BaseException] | None = None) -> None:
+        super().__init__(message)
+        self.errors = dict(errors or {})
 
 
 class PageConversationsToObjectStorageOperator(BaseOperator):
@@ -47,7 +64,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param file_format: ``jsonl``.
     :param compression: ``gzip`` (also if left out) or ``none``.
     :param max_part_records: the most records in one file.
-    :param overwrite: replace a published export of the window even if that one holds more.
+    :param keep_deleted: whether a replaced export's records stay that the API is seen not to list any more. What was not
+        looked for always stays.
+    :param overwrite: replace a published export of the window without reading it: nothing is carried over.
     :param on_rate_limit: what to do when a limit is reached. ``reschedule`` frees the worker until Meta lets calls through
         again, ``defer`` does so through the triggerer (then a pool and ``max_active_tis_per_dag`` go on counting the task),
         ``wait`` sleeps in the worker, ``fail`` fails the try. Waits of a minute or less are slept in the worker.
@@ -92,6 +111,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         file_format: str = "jsonl",
         compression: str | None = None,
         max_part_records: int = 50_000,
+        keep_deleted: bool = True,
         overwrite: bool = False,
         on_rate_limit: str = "reschedule",
         rate_limit_timeout: timedelta = timedelta(hours=24),
@@ -115,12 +135,13 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.file_format = file_format
         self.compression = compression
         self.max_part_records = max_part_records
+        self.keep_deleted = keep_deleted
         self.overwrite = overwrite
         self.on_rate_limit = on_rate_limit
         self.rate_limit_timeout = rate_limit_timeout
         self.release_slot_after = release_slot_after
         self.pageconv_conn_id = pageconv_conn_id
-        self._export: FoldersExport | None = None
+        self._export: Export | None = None
         self._killed = False
         parameters.check(self._parameters())
 
@@ -142,21 +163,15 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return self._run(context)
 
     def _run(self, context: Context) -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+        from airflow.sdk.exceptions import AirflowException
 
-        from airflow_provider_pageconv.dump.destination import DumpRefused
-        from airflow_provider_pageconv.dump.patience import LetGo, WaitedTooLong
-        from airflow_provider_pageconv.graph.errors import (
-            CallsStopped,
-            GraphAuthError,
-            GraphPermissionError,
-            GraphRequestError,
-        )
+        from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
+        from airflow_provider_pageconv.dump.export import FoldersFailed
 
         try:
             export, spec, folders = self._prepare(context)
         except ValueError as error:
-            raise AirflowFailException(str(error)) from error
+            raise ExportFailed(str(error)) from None
         self._wait_until_settled(spec)
         log.info(
             "Exporting %s of the Page %s on %s, window %s.",
@@ -169,21 +184,25 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             outcomes = export.run()
         except LetGo as pause:
             self._let_go(pause.moment, str(pause))
-        except (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, WaitedTooLong) as error:
-            raise AirflowFailException(str(error)) from error
-        except CallsStopped as error:
+        except FoldersFailed as failed:
+            if failed.for_good:
+                raise ExportFailed(str(failed), failed.errors) from None
+            raise AirflowException(str(failed)) from None
+        except DumpRefused as refusal:
+            raise ExportFailed(str(refusal)) from None
+        except Stopped:
             raise AirflowException(
                 "The export was stopped; what was fetched is safe, and the next try goes on from there."
-            ) from error
+            ) from None
         return self._conclude(context, spec, dict(zip(folders, outcomes, strict=True)))
 
-    def _prepare(self, context: Context) -> tuple[FoldersExport, Spec, Sequence[str]]:
+    def _prepare(self, context: Context) -> tuple[Export, Spec, Sequence[str]]:
         """Check everything that can be checked before the first call."""
         from airflow.sdk import ObjectStoragePath
 
-        from airflow_provider_pageconv.dump.folders import FoldersExport
-        from airflow_provider_pageconv.dump.patience import Policy
+        from airflow_provider_pageconv.dump.export import Export
         from airflow_provider_pageconv.dump.store import open_store
+        from airflow_provider_pageconv.graph.limits import Policy
         from airflow_provider_pageconv.hooks import PageConversationsHook
 
         checked = parameters.check(self._parameters(), rendered=True)
@@ -205,8 +224,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             timeout=self.rate_limit_timeout,
             release_after=self.release_slot_after,
         )
-        export = FoldersExport(spec, folders, hook.get_conn(), open_store(fs, path.path), policy)
-        self._stop = hook.stop
+        settled = spec.window.until + self.settle if spec.window.until else None
+        export = Export(spec, folders, hook.get_conn(), open_store(fs, path.path), policy, settled=settled)
         self._export = export
         if self._killed:
             export.kill()
@@ -217,9 +236,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow.sdk import Asset
         from airflow.sdk.definitions.asset import AssetRef
 
-        from airflow_provider_pageconv.dump.folders import summary
+        from airflow_provider_pageconv.dump.summary import summary
 
-        result = summary(spec, outcomes)
+        result = summary(spec, _CONNECTION_ID.sub("://", str(self.destination)), outcomes)
         self._tell(result)
         events = context.get("outlet_events")
         for outlet in self.outlets:
@@ -234,7 +253,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         dag_run, ti = context["dag_run"], context["ti"]
         since, until = checked["since"], checked["until"]
         if since is not None and until is None:
-            until = parameters.round_up(dag_run.run_after - checked["settle"])
+            until = round_up(dag_run.run_after - checked["settle"])
             parameters.check_order(since, until)
         page_id = parameters.identifier("page_id", hook.page_id(checked["page_id"]))
         assert page_id is not None
@@ -260,6 +279,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                     "file_format",
                     "compression",
                     "max_part_records",
+                    "keep_deleted",
                     "overwrite",
                 )
             },
@@ -277,9 +297,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         if self.on_rate_limit != "wait" and left > _IN_PLACE_SECONDS:
             self._let_go(moment, reason)
         log.info("Waiting: %s.", reason)
-        # A stop meanwhile is met before the first call.
-        while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._stop.is_set():
-            self._stop.wait(min(left, _IN_PLACE_SECONDS))
+        # A kill meanwhile is met before the first call.
+        while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._killed:
+            time.sleep(min(left, 1.0))
 
     def _let_go(self, moment: datetime, reason: str) -> NoReturn:
         """Free the worker until a moment; the try goes on then, and no retry is used up."""

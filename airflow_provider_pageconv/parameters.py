@@ -10,7 +10,9 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_pageconv.dump.layout import is_safe
-from airflow_provider_pageconv.graph.edges import FOLDERS, field_name, parse_fields
+from airflow_provider_pageconv.graph.edges import FOLDERS
+from airflow_provider_pageconv.graph.fields import field_name, parse_fields
+from airflow_provider_pageconv.times import round_up
 
 COMPRESSIONS = ("gzip", "none")
 FILE_FORMATS = ("jsonl",)
@@ -61,6 +63,31 @@ def platform(name: str, value: Any) -> str:
     return value.lower()
 
 
+def one_folder(platform_value: Any, folder: Any) -> tuple[str, str]:
+    """The platform and the list of it that somebody reads; Instagram has one, for which ``folder`` is left alone."""
+    chosen = platform("platform", platform_value)
+    if chosen == "instagram":
+        if folder != "inbox":
+            raise refuse("folder", folder, "nothing here, for Instagram has one list only")
+        return chosen, FOLDERS[chosen][0]
+    if folder not in FOLDERS[chosen]:
+        raise refuse("folder", folder, f"one of {', '.join(FOLDERS[chosen])}")
+    return chosen, str(folder)
+
+
+def node_id(name: str, value: Any) -> str:
+    """An id that the API gave; what is in it is the API's business."""
+    if not isinstance(value, str) or not value:
+        raise refuse(name, value, "the id of a conversation")
+    return value
+
+
+def percent(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 100:
+        raise refuse(name, value, "a number above 0, up to 100")
+    return value
+
+
 def folders(name: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -107,12 +134,6 @@ def moment(name: str, value: Any) -> datetime | None:
         return round_up(time)
     except OverflowError:
         raise refuse(name, value, allowed) from None
-
-
-def round_up(time: datetime) -> datetime:
-    """A moment with a zone in UTC, rounded up to whole seconds."""
-    utc = datetime.fromtimestamp(0, timezone.utc) + (time - datetime.fromtimestamp(0, timezone.utc))
-    return utc.replace(microsecond=0) + timedelta(seconds=1 if utc.microsecond else 0)
 
 
 def flag(name: str, value: Any) -> bool:
@@ -187,6 +208,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "file_format": file_format,
     "compression": compression,
     "max_part_records": count,
+    "keep_deleted": flag,
     "overwrite": flag,
     "on_rate_limit": on_rate_limit,
     "rate_limit_timeout": duration,

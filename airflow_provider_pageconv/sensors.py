@@ -62,9 +62,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
         self._checked()
 
     def _checked(self) -> dict[str, Any]:
-        percent = self.max_usage_percent
-        if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 < percent <= 100:
-            raise parameters.refuse("max_usage_percent", percent, "a number above 0, up to 100")
+        parameters.percent("max_usage_percent", self.max_usage_percent)
         return parameters.check({name: getattr(self, name) for name in ("page_id", "platform", "pageconv_conn_id")})
 
     def execute(self, context: Context) -> Any:

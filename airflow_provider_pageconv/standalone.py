@@ -289,9 +289,9 @@ def _session(leader: int) -> list[int]:
         return found
     listed = subprocess.run(["/bin/ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
-        pid, state = line.split()[:2]
+        pid, flags = line.split()[:2]
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if not state.startswith("Z") and os.getsid(int(pid)) == leader:
+            if not flags.startswith("Z") and os.getsid(int(pid)) == leader:
                 found.append(int(pid))
     return found
 

@@ -1,7 +1,8 @@
 """How far a folder's export got, kept in the destination as a chain of small files.
 
 Each checkpoint says only what came since the one before it, so that its cost does not grow with what is done; going on
-later reads the chain once, from its newest end.
+later reads the chain once, from its newest end. So that this does not take ever more requests, every so often a checkpoint
+says again what those before it said, as far as that is little, and follows what came before them.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ import gzip
 import json
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pageconv.dump.endings import Superseded
+from airflow_provider_pageconv.dump.formats import Part
 from airflow_provider_pageconv.dump.idset import IdSet
-from airflow_provider_pageconv.dump.records import Part
+from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.store import Store
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
+
+_FOLD_AFTER, _FOLD_BYTES, _ROW_BYTES = 64, 512 * 1024, 250
+"""After so many checkpoints one says again what the others said; as soon as it has that many bytes, it is left as it is."""
+
 
 _UNUSABLE = (
     FileNotFoundError, LookupError, AttributeError, TypeError, ValueError, EOFError, gzip.BadGzipFile, zlib.error
@@ -31,100 +37,27 @@ _UNUSABLE = (
 """What reading a damaged or missing file of a checkpoint ends with."""
 
 
-@dataclass
-class Counts:
-    """What an export holds so far.
-
-    :param messages_detailed: messages with details, as far as anybody can tell.
-    :param comparable: those that count against the export that is there already.
-    """
-
-    conversations: int = 0
-    messages: int = 0
-    messages_unavailable: int = 0
-    messages_undated: int = 0
-    conversations_unavailable: int = 0
-    conversations_undated: int = 0
-    messages_detailed: int = 0
-    comparable: int = 0
-
-
-@dataclass
-class Waiting:
-    """How the task has been waiting for limits, alike in the checkpoints of all its folders.
-
-    :param refusals: limits in a row without a new page in between.
-    :param abuses: how often the calls were held to be abusive.
-    :param seconds: waited in all without a new page.
-    :param since: when the wait under way began, ISO 8601; ``None`` if none is.
-    :param until: when it ends.
-    :param clear_number: the run's number of clears when this was counted; a Clear counts afresh.
-    :param changes: how often this was changed; of what several folders' checkpoints say, the newest counts.
-    """
-
-    refusals: int = 0
-    abuses: int = 0
-    seconds: float = 0.0
-    since: str | None = None
-    until: str | None = None
-    clear_number: int = 0
-    changes: int = 0
-
-
-@dataclass
-class Progress:
-    """The state of a folder's walk, of a size that does not grow.
-
-    :param began: when the walk began, ISO 8601 in UTC, whole seconds.
-    :param phase: ``walk`` (the list from its head to its end), ``head`` (the head again), ``done``.
-    :param pager: the list's :class:`~airflow_provider_pageconv.graph.edges.Pager`.
-    :param last_page: the page whose threads are being read is the last one of its phase.
-    :param pages: pages of this phase so far; in ``head``, of this reading.
-    :param mark: down to where the head is to be read, seconds since the epoch.
-    :param newest: the newest ``updated_time`` of this reading.
-    :param previous: ``updated_time`` of the last new thread, to see whether the list is newest first.
-    :param fruitless: refused cursors in a row that brought no new thread.
-    :param against: export id and ``until`` of the published export that ``counts.comparable`` is counted for.
-    """
-
-    export_id: str
-    began: str
-    phase: str = "walk"
-    pager: dict[str, Any] = field(default_factory=dict)
-    last_page: bool = False
-    pages: int = 0
-    depth: int = 0
-    mark: float | None = None
-    newest: float | None = None
-    previous: float | None = None
-    list_ordered: bool = True
-    threads_unordered: int = 0
-    fruitless: int = 0
-    against: dict[str, Any] | None = None
-    counts: Counts = field(default_factory=Counts)
-    truncated: dict[str, int] = field(default_factory=dict)
-    dropped: list[str] = field(default_factory=list)
-    api_calls: int = 0
-    waited_seconds: float = 0.0
-    waiting: Waiting = field(default_factory=Waiting)
-    graph_version: str | None = None
-
-    @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Progress:
-        known = {one.name for one in fields(cls)}
-        values = {name: value for name, value in document.items() if name in known}
-        return cls(**{**values, "counts": Counts(**document["counts"]), "waiting": Waiting(**document["waiting"])})
-
-
 @dataclass(frozen=True)
 class StagedPart:
     """A finished part that waits in the staging area.
 
     :param key: where it lies.
+    :param kind: "" if it is published as it is; "bare" if it waits until it is settled what is carried over; "unowed" if
+        it holds messages of which nobody can tell whether they belong into the window.
     """
 
     key: str
     part: Part
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class ClosedPart:
+    """A finished part that lies on the worker's disk; its kind is that of :class:`StagedPart`."""
+
+    path: Path
+    part: Part
+    kind: str
 
 
 @dataclass
@@ -134,6 +67,7 @@ class Resumed:
     :param seen: hashes of the threads that are done.
     :param readings: states of the threads that are still to be read, in their order.
     :param read: hashes of their messages that were read, by thread.
+    :param whole: hashes of the threads whose messages were read to their end.
     """
 
     progress: Progress
@@ -143,6 +77,47 @@ class Resumed:
     read: dict[str, IdSet]
     sequence: int
     name: str
+    whole: bytes = b""
+
+    @classmethod
+    def nothing(cls, progress: Progress) -> Resumed:
+        """A beginning: nothing is known."""
+        return cls(progress, [], IdSet(), [], {}, 0, "")
+
+
+@dataclass
+class _Link:
+    """What one checkpoint adds to those before it; see :meth:`Checkpoints.compose`."""
+
+    seen: bytes
+    whole: bytes
+    messages: Mapping[str, bytes]
+    parts: list[StagedPart]
+
+    @property
+    def size(self) -> int:
+        return len(self.seen) + len(self.whole) + sum(map(len, self.messages.values())) + _ROW_BYTES * len(self.parts)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], threads: Container[str]) -> _Link:
+        """Read it back, of messages only those of threads that are still to be read."""
+        kept = {one: base64.b64decode(text) for one, text in document["read"].items() if one in threads}
+        parts = [staged_part(row) for row in document["parts"]]
+        return cls(base64.b64decode(document["seen"]), base64.b64decode(document["whole"]), kept, parts)
+
+    @classmethod
+    def folded(cls, links: Sequence[_Link]) -> _Link:
+        """All of them as one."""
+        read: dict[str, bytes] = {}
+        for link in links:
+            for thread, hashes in link.messages.items():
+                read[thread] = read.get(thread, b"") + hashes
+        return cls(
+            b"".join(link.seen for link in links),
+            b"".join(link.whole for link in links),
+            read,
+            [staged for link in links for staged in link.parts],
+        )
 
 
 class Checkpoints:
@@ -158,6 +133,8 @@ class Checkpoints:
         self._attempt = attempt
         self._sequence = 0
         self._parent: str | None = None
+        self._recent: list[_Link] = []
+        self._before_recent: str | None = None
 
     def claim(self) -> None:
         """Say that this try is the one at work now."""
@@ -171,46 +148,77 @@ class Checkpoints:
             return True  # a later try has finished, and swept up
         return not isinstance(claim, dict) or claim.get("attempt") != self._attempt
 
-    def stage(self, local: Path, part: Part, number: int) -> StagedPart:
-        """Put a finished part; its name has no suffix that a reader of data would look for."""
-        key = f"{self._prefix}/part-{number:06d}-{part.stream}-{self._attempt}"
-        self._store.put(local, key)
-        return StagedPart(key, part)
-
-    def save(
+    def compose(
         self,
         progress: Progress,
         *,
-        parts: Sequence[StagedPart],
+        closed: Sequence[ClosedPart],
+        number: int,
         seen: bytes,
+        whole: bytes,
         readings: Sequence[Mapping[str, Any]],
         read: Mapping[str, bytes],
-    ) -> None:
-        """Add a checkpoint.
+    ) -> tuple[Callable[[], None], list[StagedPart]]:
+        """Compose the next checkpoint.
 
-        :param parts: finished since the last one.
+        :param closed: local files of the parts that were finished since the last one.
+        :param number: how many parts there were before.
         :param seen: hashes of the threads done since the last one.
+        :param whole: hashes of those among them whose messages were read to their end.
         :param readings: states of the threads that came with the list and are still to be read. They go into a file of
             their own, packed, for they are data.
         :param read: hashes of their messages that were read since the last one, by thread.
+        :return: what puts it into the store, and the parts as they lie there then.
         """
         self._sequence += 1
-        readings_key = None
-        if readings:
-            readings_key = f"{self._prefix}/readings-{self._sequence:06d}-{self._attempt}"
-            self._store.put_bytes(gzip.compress(json.dumps(list(readings)).encode(), 1, mtime=0), readings_key)
+        # The names of parts have no suffix that a reader of data would look for.
+        parts = [
+            StagedPart(f"{self._prefix}/part-{at:06d}-{one.part.stream}-{self._attempt}", one.part, one.kind)
+            for at, one in enumerate(closed, number)
+        ]
+        readings_key = f"{self._prefix}/readings-{self._sequence:06d}-{self._attempt}" if readings else None
+        packed = gzip.compress(json.dumps(list(readings)).encode(), 1, mtime=0) if readings else b""
         name = f"checkpoint-{self._sequence:06d}-{self._attempt}"
-        document = {
-            "version": VERSION,
-            "parent": self._parent,
-            "progress": asdict(progress),
-            "parts": [{"key": staged.key, **asdict(staged.part)} for staged in parts],
-            "seen": base64.b64encode(seen).decode(),
-            "read": {thread: base64.b64encode(hashes).decode() for thread, hashes in read.items() if hashes},
-            "readings": readings_key,
-        }
-        self._store.put_bytes(json.dumps(document).encode(), f"{self._prefix}/{name}")
+        link, parent = self._fold(_Link(seen, whole, read, parts), name)
+        document = json.dumps(
+            {
+                "version": VERSION,
+                "parent": parent,
+                "progress": asdict(progress),
+                "parts": [{"key": staged.key, "kind": staged.kind, **asdict(staged.part)} for staged in link.parts],
+                "seen": base64.b64encode(link.seen).decode(),
+                "whole": base64.b64encode(link.whole).decode(),
+                "read": {
+                    thread: base64.b64encode(hashes).decode() for thread, hashes in link.messages.items() if hashes
+                },
+                "readings": readings_key,
+            }
+        ).encode()
         self._parent = name
+
+        def save() -> None:
+            if self.is_superseded():
+                raise Superseded("A later try of this run is at work; this one adds nothing.")
+            for one, staged in zip(closed, parts, strict=True):
+                self._store.put(one.path, staged.key)
+                one.path.unlink()
+            if readings_key:
+                self._store.put_bytes(packed, readings_key)
+            self._store.put_bytes(document, f"{self._prefix}/{name}")
+
+        return save, parts
+
+    def _fold(self, link: _Link, name: str) -> tuple[_Link, str | None]:
+        """What a checkpoint says, and which one it follows."""
+        self._recent.append(link)
+        if len(self._recent) < _FOLD_AFTER:
+            return link, self._parent
+        folded, before = _Link.folded(self._recent), self._before_recent
+        if folded.size < _FOLD_BYTES:
+            self._recent = [folded]
+        else:
+            self._recent, self._before_recent = [], name
+        return folded, before
 
     def load(self) -> Resumed | None:
         """Read the newest chain that is whole; ``None`` where there is none, and the export begins anew."""
@@ -221,7 +229,8 @@ class Checkpoints:
             try:
                 resumed = self._read(head, sizes)
             except _UNUSABLE as error:
-                log.warning("The checkpoint %s cannot be used (%s); looking for an earlier one.", head, error)
+                reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+                log.warning("The checkpoint %s cannot be used (%s); looking for an earlier one.", head, reason)
                 continue
             self._sequence, self._parent = resumed.sequence, resumed.name
             return resumed
@@ -229,34 +238,44 @@ class Checkpoints:
 
     def begin_anew(self) -> None:
         """Let the next checkpoint follow none; it is still newer than those that are there."""
-        self._parent = None
+        self._parent = self._before_recent = None
+        self._recent = []
 
     def _read(self, head: str, sizes: Mapping[str, int]) -> Resumed:
-        document = self._document(head)
-        key = document["readings"]
+        newest = self._document(head)
+        key = newest["readings"]
         readings = json.loads(gzip.decompress(self._store.read(key))) if key else []
-        seen = IdSet()
+        seen, whole = IdSet(), bytearray()
         read = {reading["node"]["id"]: IdSet() for reading in readings}
         parts: list[StagedPart] = []
-        link: dict[str, Any] | None = document
-        while link is not None:
-            seen.update(base64.b64decode(link["seen"]))
-            for thread, hashes in link["read"].items():
-                if thread in read:
-                    read[thread].update(base64.b64decode(hashes))
-            parts[:0] = [_staged_part(row) for row in link["parts"]]
-            link = self._document(link["parent"]) if link["parent"] else None
+        recent: list[_Link] = []
+        before: str | None = head
+        full = False
+        document: dict[str, Any] | None = newest
+        while document is not None:
+            link = _Link.read(document, read)
+            seen.update(link.seen)
+            whole += link.whole
+            for thread, hashes in link.messages.items():
+                read[thread].update(hashes)
+            parts[:0] = link.parts
+            full = full or sum(one.size for one in recent) + link.size >= _FOLD_BYTES
+            if not full:
+                recent, before = [link, *recent], document["parent"]
+            document = self._document(document["parent"]) if document["parent"] else None
         for staged in parts:
             if sizes.get(staged.key) != staged.part.bytes:
                 raise ValueError("a part that it names is missing")
+        self._recent, self._before_recent = [_Link.folded(recent)] if recent else [], before
         return Resumed(
-            progress=Progress.read(document["progress"]),
+            progress=Progress.read(newest["progress"]),
             parts=parts,
             seen=seen,
             readings=readings,
             read=read,
             sequence=int(head.split("-")[1]),
             name=head,
+            whole=bytes(whole),
         )
 
     def _document(self, name: str) -> dict[str, Any]:
@@ -266,11 +285,7 @@ class Checkpoints:
         return dict(document)
 
 
-def _staged_part(row: Mapping[str, Any]) -> StagedPart:
+def staged_part(row: Mapping[str, Any]) -> StagedPart:
+    """Read what a checkpoint or a note says of a part."""
     values = dict(row)
-    return StagedPart(values.pop("key"), Part(**values))
-
-
-def moment(text: str) -> datetime:
-    """Read a moment that this package wrote."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return StagedPart(values.pop("key"), kind=values.pop("kind"), part=Part(**values))

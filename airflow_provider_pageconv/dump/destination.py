@@ -6,7 +6,6 @@ that nothing but its predecessor named. What a crash leaves behind is written do
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import secrets
@@ -17,26 +16,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_pageconv.dump.checkpoint import StagedPart
+from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.formats import is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
-from airflow_provider_pageconv.dump.records import MESSAGES, STREAMS, SUFFIXES
+from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.store import Store
-from airflow_provider_pageconv.dump.window import Window, overlapping, seconds
-from airflow_provider_pageconv.graph.edges import REQUIRED_OF_MESSAGES
+from airflow_provider_pageconv.dump.window import Window, overlapping
+from airflow_provider_pageconv.graph.fields import field_name
 
 log = logging.getLogger(__name__)
+
+MANIFEST_VERSION = 1
+_OVERWRITE = "overwrite=True replaces the export without reading it, and what only it holds is lost then"
 
 LEFTOVERS_AFTER = timedelta(days=7)
 """How long after its last write what another run left in the staging area is swept."""
 
 Manifest = Mapping[str, Any]
-
-
-class DumpRefused(Exception):  # noqa: N818 - a refusal of what was asked for, not a fault
-    """The export would break what lies in the destination; the sentence says what to do."""
-
-
-class Superseded(Exception):  # noqa: N818 - told to stop, not a fault
-    """A later try of the same run is at work; this one publishes nothing."""
 
 
 class Destination:
@@ -47,9 +43,9 @@ class Destination:
     """
 
     def __init__(self, store: Store, place: Place, staging: str) -> None:
-        self._store = store
-        self._place = place
-        self._staging = staging
+        self.store = self._store = store
+        self.place = self._place = place
+        self.staging = self._staging = staging
 
     def published(self) -> Manifest | None:
         """The manifest that is published for this window.
@@ -83,6 +79,42 @@ class Destination:
                 f"holds {theirs}: {self._ways_out(sample)}."
             )
 
+    def refuse_replacement(self, published: Manifest, fields: Mapping[str, Sequence[str] | None]) -> None:
+        """Refuse to replace an export by one that cannot carry over what only that one has.
+
+        :param fields: what is asked for now, by stream.
+        :raises DumpRefused: the published export cannot be read back, or holds more than is asked for.
+        """
+        where = self._place.manifest
+        if published.get("manifest_version") != MANIFEST_VERSION or not is_known(
+            published.get("file_format"), published.get("compression")
+        ):
+            raise DumpRefused(
+                f"The manifest {where} is of version {published.get('manifest_version')!r}, format "
+                f"{published.get('file_format')!r} and compression {published.get('compression')!r}, which this version of "
+                f"the provider does not know: {_OVERWRITE}."
+            )
+        there = {entry.key: entry.size for stream in STREAMS for entry in self._store.list(self._place.stream(stream))}
+        for file in published["files"]:
+            key, size = file["path"], file["bytes"]
+            if there.get(key) != size and self._store.size(key) != size:  # a listing may be late
+                raise DumpRefused(
+                    f"{file['path']}, which the manifest {where} names, is missing or has another size: {_OVERWRITE}."
+                )
+        for stream in STREAMS:
+            had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
+            missing = sorted(had - {field_name(one) for one in fields[stream] or ()})
+            if missing:
+                raise DumpRefused(
+                    f"The export that {where} names was asked for {', '.join(missing)} of {stream}, and this one is not: "
+                    f"ask for them too, use another destination, or {_OVERWRITE}."
+                )
+
+    def others(self) -> list[Manifest]:
+        """The manifests of the folder's other windows."""
+        keys = [entry.key for entry in self._store.list(self._place.manifests) if entry.key != self._place.manifest]
+        return [manifest for key in sorted(keys) if (manifest := self._manifest(key)) is not None]
+
     def _ways_out(self, window: str) -> str:
         streams = " and ".join(f"{self._place.stream(stream, window)}/" for stream in STREAMS)
         return f"use another destination, or first delete {self._place.manifest_of(window)} and then {streams}"
@@ -104,20 +136,24 @@ class Destination:
         parts: Sequence[StagedPart],
         predecessor: Manifest | None,
         may_publish: Callable[[], None],
-    ) -> dict[str, Any]:
+        *,
+        overwrite: bool,
+    ) -> dict[str, Any] | None:
         """Copy the parts to where readers look, then put the manifest.
 
         :param manifest: all of it but ``files``.
+        :param predecessor: the manifest that is published now.
         :param may_publish: called right before the PUT; raises if it must not happen any more.
-        :return: the manifest as it was put.
+        :param overwrite: whether it does not matter what is replaced.
+        :return: the manifest as it was put; ``None`` if another one than the predecessor is published meanwhile.
         """
         attempt = secrets.token_hex(4)
-        suffix = SUFFIXES[manifest["compression"]]
+        ending = suffix(manifest["file_format"], manifest["compression"])
         numbers = dict.fromkeys(STREAMS, 0)
         files = []
         for staged in parts:
             stream = staged.part.stream
-            name = f"{manifest['export_id']}-{attempt}-{numbers[stream]:05d}{suffix}"
+            name = f"{manifest['export_id']}-{attempt}-{numbers[stream]:05d}{ending}"
             numbers[stream] += 1
             files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(staged.part)})
         manifest = {**manifest, "files": files}
@@ -126,6 +162,8 @@ class Destination:
         with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
             list(pool.map(self._store.copy, [staged.key for staged in parts], paths))
         may_publish()
+        if not overwrite and self.published() != predecessor:
+            return None
         # Warnings may name fields of the API's rows, and those may be anything: see records.line().
         text = json.dumps(manifest, ensure_ascii=False, indent=1)
         self._store.put_bytes(text.encode("utf-8", "backslashreplace"), self._place.manifest)
@@ -185,36 +223,6 @@ class Destination:
             self._store.delete(unpublished)
             gone |= unpublished
         return gone
-
-    def count_comparable(self, parts: Sequence[StagedPart], until: float | None, *, asks_for_details: bool) -> int:
-        """Count the staged messages of which :func:`is_comparable` is true, by reading them back."""
-        count = 0
-        for staged in parts:
-            if staged.part.stream != MESSAGES:
-                continue
-            data = self._store.read(staged.key)
-            for row in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).split(b"\n")[:-1]:
-                count += is_comparable(json.loads(row), until, asks_for_details=asks_for_details)
-        return count
-
-
-def has_details(message: Mapping[str, Any]) -> bool:
-    """Whether a message came with more than its id and time, as far as anybody can tell."""
-    if message.get("_unavailable"):
-        return False
-    return any(not name.startswith("_") and name not in REQUIRED_OF_MESSAGES for name in message)
-
-
-def is_comparable(message: Mapping[str, Any], until: float | None, *, asks_for_details: bool) -> bool:
-    """Whether a message counts against those of the export that is to be replaced.
-
-    :param until: that of the export that is to be replaced, seconds since the epoch.
-    :param asks_for_details: whether more than ids and times is asked for; then a message without more does not count.
-    """
-    if message.get("_unavailable") or (asks_for_details and not has_details(message)):
-        return False
-    created = seconds(message.get("created_time"))
-    return until is None or created is None or created < until
 
 
 def _paths(manifest: Manifest | None) -> list[str]:

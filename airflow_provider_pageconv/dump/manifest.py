@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_pageconv import __version__
-from airflow_provider_pageconv.dump.checkpoint import Progress
+from airflow_provider_pageconv.dump.carrying import Carried
+from airflow_provider_pageconv.dump.destination import MANIFEST_VERSION
+from airflow_provider_pageconv.dump.listing import MESSAGE_RUN
+from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.threads import iso
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
-
-MANIFEST_VERSION = 1
+from airflow_provider_pageconv.times import iso, moment
 
 
 def describe(
     spec: Spec, folder: str, progress: Progress, query: ConversationsQuery, finished_at: datetime
 ) -> dict[str, Any]:
-    """Describe a folder's finished walk.
+    """Describe a folder's finished walk; :func:`complete` adds what is settled when it is published.
 
     :param query: what the list was asked for in the end.
     """
@@ -31,15 +33,17 @@ def describe(
         "page_id": spec.page_id,
         "platform": spec.platform,
         "folder": folder,
+        "window": spec.window.name,
         "user_id": spec.user_id,
         "since": iso(spec.window.since) if spec.window.since else None,
         "until": iso(spec.window.until) if spec.window.until else progress.began,
         "conversations": counts.conversations,
         "messages": counts.messages,
         "messages_unavailable": counts.messages_unavailable,
-        "messages_detailed": counts.messages_detailed,
         "messages_undated": counts.messages_undated,
+        "threads_undated": counts.threads_undated,
         "conversations_unavailable": counts.conversations_unavailable,
+        "conversations_incomplete": counts.conversations_incomplete,
         "fields": {
             CONVERSATIONS: query.fields.expressions,
             MESSAGES: query.message_fields.expressions if query.message_fields else None,
@@ -58,19 +62,86 @@ def describe(
     }
 
 
+def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Complete a manifest by what was settled when it is published; all counts are of what lies in the files.
+
+    :param document: what :func:`describe` made.
+    :param predecessor: the manifest that is replaced, if anything of it was to be carried over.
+    """
+    until = document["until"]
+    if document["window"] == "all" and predecessor is not None:
+        until = max(until, predecessor["until"], key=moment)
+    made = {name: value for name, value in document.items() if name not in ("window", "threads_undated")}
+    made |= {
+        "until": until,
+        "conversations": document["conversations"] + carried.conversations,
+        "messages": document["messages"] - carried.dropped + carried.messages,
+        "messages_unavailable": document["messages_unavailable"] - carried.dropped_unavailable + carried.unavailable,
+        "messages_undated": carried.unsettled,
+        "conversations_unavailable": document["conversations_unavailable"] + carried.conversations_unavailable,
+        "conversations_carried": carried.conversations,
+        "messages_carried": carried.messages,
+        "messages_gone": carried.gone,
+    }
+    return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}
+
+
+def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[str]:
+    if number := made["messages_unavailable"]:
+        yield (
+            f"{number} messages are without their details: the API gives those of the 20 newest of a conversation only. "
+            "Shorter windows help."
+        )
+    if number := made["messages_undated"]:
+        yield (
+            f"{number} messages of {threads_undated} conversations came without a time, so that nobody can tell whether "
+            "they belong into the window: left out. The API gives details of the 20 newest messages of a conversation "
+            "only; shorter windows help."
+        )
+    if number := made["conversations_unavailable"]:
+        yield f"{number} conversations could not be read to their end: what was got of them is there, marked _unavailable."
+    if made["messages_carried"] or made["conversations_carried"]:
+        yield (
+            f"{made['conversations_carried']} conversations and {made['messages_carried']} messages were carried over from the "
+            f"export that was replaced, {made['messages_gone']} of them messages that the API does not list any more."
+        )
+
+
 def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
-    undated = progress.counts.conversations_undated
+    """All that was withheld, left out or not as it should be, with its number and what helps."""
+    counts, walk = progress.counts, progress.walk
     warnings = [f"The API refuses the documented field {name!r}: it was left out." for name in progress.dropped]
-    if not progress.list_ordered:
-        warnings.append("The list of conversations was not newest first: it was read to its end.")
+    if not walk.order.newest_first:
+        warnings.append("The list of conversations was not newest first: it was read to its end, and again.")
+    if walk.unsettled:
+        warnings.append(
+            f"The list was read again {walk.readings} times, and the last time still brought {walk.found} conversations "
+            "that may have been there before: run the export again."
+        )
     if progress.threads_unordered:
         warnings.append(
             f"The messages of {progress.threads_unordered} conversations were not newest first: they were read to their end."
         )
     if query.message_fields is not None and not query.asks_for_sender:
         warnings.append("message_fields has no 'from': nobody can tell which messages came without their details.")
-    if undated:
-        warnings.append(f"{undated} conversations came without updated_time: left out.")
+    if progress.threads_cut:
+        warnings.append(
+            f"{progress.threads_cut} conversations were read no further, since {MESSAGE_RUN} messages in a row came "
+            "without a time: what follows there is unknown."
+        )
+    if counts.conversations_undated:
+        warnings.append(f"{counts.conversations_undated} conversations came without updated_time: left out.")
+    warnings += [
+        f"The messages of {number} conversations were refused with error {code}: what was got of them is there, marked "
+        "_unavailable."
+        for code, number in sorted(progress.refused.items())
+    ]
+    if counts.conversations_incomplete:
+        warnings.append(
+            f"{counts.conversations_incomplete} conversations gave fewer messages than their message_count says."
+        )
+    if progress.unusable:
+        warnings.append(f"{progress.unusable} rows were no objects, or had no id: left out.")
     warnings += [
         f"{count} lists at {path!r} had further pages, which were not fetched."
         for path, count in sorted(progress.truncated.items())

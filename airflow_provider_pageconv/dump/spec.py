@@ -18,6 +18,8 @@ class Spec:
     :param run_key: ``dag_id, run_id, task_id, map_index, clear_number``.
     :param page_size: the most nodes to ask for at once.
     :param max_part_records: the most records in one file.
+    :param keep_deleted: whether what the API is seen not to list any more stays in a replaced export.
+    :param overwrite: whether a replaced export is not even read.
     """
 
     platform: str
@@ -32,11 +34,12 @@ class Spec:
     file_format: str = "jsonl"
     compression: str = "gzip"
     max_part_records: int = 50_000
+    keep_deleted: bool = True
     overwrite: bool = False
 
     def fingerprint(self) -> str:
-        """A hash of the parameters that decide records or files: only an export of the same ones is gone on with."""
-        deciding = asdict(replace(self, page_size=0, overwrite=False, run_key={}))
+        """A hash of the parameters that decide records or files: only an export of the same ones goes on."""
+        deciding = asdict(replace(self, page_size=0, keep_deleted=True, overwrite=False, run_key={}))
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def staging_name(self) -> str:

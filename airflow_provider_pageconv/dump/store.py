@@ -49,6 +49,12 @@ class Store(Protocol):
     def read(self, key: str) -> bytes:
         """Read a file whole; :class:`FileNotFoundError` if it is not there."""
 
+    def fetch(self, key: str, local: Path) -> None:
+        """Copy a file into a local one; :class:`FileNotFoundError` if it is not there."""
+
+    def size(self, key: str) -> int | None:
+        """The size of a file in bytes, whatever a late listing says; ``None`` if it is not there."""
+
     def list(self, prefix: str) -> list[Entry]:
         """Every file below a prefix."""
 
@@ -97,6 +103,20 @@ class FsspecStore:
         with told(f"read {path}", FileNotFoundError):
             data: bytes = self._fs.cat_file(path)
         return data
+
+    def fetch(self, key: str, local: Path) -> None:
+        path = self._path(key)
+        with told(f"read {path}", FileNotFoundError):
+            self._fs.get_file(path, str(local))
+
+    def size(self, key: str) -> int | None:
+        path = self._path(key)
+        try:
+            with told(f"look at {path}", FileNotFoundError):
+                self._fs.invalidate_cache()
+                return int(self._fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
 
     def list(self, prefix: str) -> list[Entry]:
         self._fs.invalidate_cache()
@@ -164,6 +184,27 @@ class LocalStore(FsspecStore):
                 shutil.copyfile(origin, target)
 
         self._place(key, link)
+
+    def list(self, prefix: str) -> list[Entry]:
+        """Every file below a prefix; fsspec would take a folder that cannot be read for an empty one."""
+        base = self._path(prefix)
+        found: list[Entry] = []
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):  # it may be removed while one looks
+                raise error
+
+        with told(f"list {base}"):
+            for folder, _, names in os.walk(base, onerror=refuse):
+                for name in names:
+                    path = os.path.join(folder, name)  # noqa: PTH118 - a plain text, as os.walk gives it
+                    try:
+                        stat = os.stat(path)  # noqa: PTH116 - as above
+                    except FileNotFoundError:
+                        continue
+                    written = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
+                    found.append(Entry(path[len(self._root) + 1 :], stat.st_size, written))
+        return found
 
     def delete(self, keys: Iterable[str]) -> None:
         folders = set()

@@ -2,99 +2,123 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_pageconv.dump.idset import IdSet, digest
-from airflow_provider_pageconv.dump.window import STOP_MARGIN, Window, seconds
-from airflow_provider_pageconv.graph.edges import read_page, without_paging
-from airflow_provider_pageconv.graph.errors import GraphTransientError
-
-Split = Sequence[Any]
-"""A message without its ``paging``, and a count of the lists inside it that had further pages."""
-
-
-def split(message: Mapping[str, Any]) -> list[Any]:
-    """Make a :data:`Split` of a message's node."""
-    truncated: Counter[str] = Counter()
-    return [without_paging(message, truncated), truncated]
-
-
-def prepared(node: dict[str, Any], nested: int, fetched_at: str) -> dict[str, Any]:
-    """Make of a thread's node what is kept until it is read: no ``paging``, its nested messages beside it.
-
-    :param nested: how many messages were asked for inside the node.
-    """
-    inner = node.pop("messages", None)
-    messages: list[list[Any]] = []
-    after, complete = None, nested > 0
-    if nested and inner is not None:
-        try:
-            page = read_page(inner)
-            messages, after, complete = [split(message) for message in page.nodes], page.after, page.after is None
-        except GraphTransientError:
-            complete = False  # unreadable in here: the thread's own edge is asked from its beginning
-    truncated: Counter[str] = Counter()
-    return {
-        "node": without_paging(node, truncated),
-        "truncated": truncated,
-        "messages": messages,
-        "after": after,
-        "complete": complete,
-        "fetched_at": fetched_at,
-    }
+from airflow_provider_pageconv.dump.listing import MESSAGE_RUN, note_order, run_on
+from airflow_provider_pageconv.dump.progress import Order
+from airflow_provider_pageconv.dump.window import STOP_MARGIN, Window
+from airflow_provider_pageconv.graph.edges import EdgePage, Row
+from airflow_provider_pageconv.graph.paging import PagerState
+from airflow_provider_pageconv.times import seconds
 
 
 @dataclass
 class Thread:
     """How far the reading of a thread got.
 
+    :param check: it is only asked whether it exists: a replaced export has it, and the walk did not meet it.
     :param pager: state of its messages' pager; ``None`` until its first call.
+    :param after: the cursor behind the messages that came with the list.
+    :param came: how many those were.
+    :param short: they were fewer than there should be.
     :param last_dated: ``created_time`` of the last message that had one.
+    :param run: messages one after the other that are older than the window.
+    :param undated_run: messages one after the other that have no time.
     :param exported: messages of it that are in the export.
-    :param fruitless: refused cursors in a row that brought no new message.
+    :param undated: messages of it of which nobody can tell whether they belong into the window.
+    :param ended: nothing of the window can follow.
+    :param whole: its messages were read to their very end.
+    :param cut: it was read no further, since only undated messages followed.
+    :param fresh: whether the last page brought a message that was not known.
+    :param repeated: messages that came again since its list was last begun.
+    :param fruitless: refused cursors in a row, none of them deeper than the one before.
+    :param refused_at: when it last answered that it does not exist, seconds since 1970.
     """
 
-    pager: dict[str, Any] | None = None
+    check: bool = False
+    pager: PagerState | None = None
+    after: str | None = None
+    came: int = 0
+    short: bool = False
     last_dated: float | None = None
-    ordered: bool = True
+    order: Order = field(default_factory=Order)
+    run: int = 0
+    undated_run: int = 0
     exported: int = 0
-    unavailable: bool = False
+    undated: int = 0
+    ended: bool = False
+    whole: bool = False
+    cut: bool = False
+    fresh: bool = False
+    repeated: int = 0
     fruitless: int = 0
+    unavailable: bool = False
+    refused_at: float | None = None
+
+    def begun_anew(self) -> None:
+        """Its messages are read from the newest again."""
+        self.last_dated = None
+        self.run = self.undated_run = self.repeated = 0
+        self.fresh = False
 
 
 @dataclass
 class Reading:
     """A thread that is being read.
 
-    :param item: what :func:`prepared` made of its node.
+    :param node: the thread's node, without its messages.
+    :param truncated: by path, how many lists inside the node had further pages.
+    :param fetched_at: when the node was fetched, ISO 8601.
     :param seen: hashes of its messages that were read.
     :param fresh: those of them that no checkpoint has yet.
-    :param taken: somebody reads it now.
+    :param attempts: passing failures of its present call in a row.
+    :param not_before: when it may be asked again, by the monotonic clock.
     """
 
-    item: dict[str, Any]
+    node: Mapping[str, Any]
+    truncated: Mapping[str, int]
+    fetched_at: str
     thread: Thread = field(default_factory=Thread)
     seen: IdSet = field(default_factory=IdSet)
     fresh: bytearray = field(default_factory=bytearray)
-    taken: bool = False
+    attempts: int = 0
+    not_before: float = 0.0
 
     @property
     def id(self) -> str:
-        return str(self.item["node"]["id"])
+        return str(self.node["id"])
+
+    @property
+    def message_count(self) -> int | None:
+        """How many messages the API says that it has; ``None`` where it does not say."""
+        count = self.node.get("message_count")
+        return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+    @property
+    def lacks(self) -> bool:
+        """Whether fewer messages came than it has."""
+        count = self.message_count
+        return count is not None and len(self.seen) < count
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; the hashes are kept beside it, since they grow."""
-        return {**self.item, "messages": [], "thread": asdict(self.thread)}
+        return {
+            "node": self.node,
+            "truncated": dict(self.truncated),
+            "fetched_at": self.fetched_at,
+            "thread": asdict(self.thread),
+        }
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any], seen: IdSet) -> Reading:
         """Go on where :meth:`state` was taken."""
-        item = dict(state)
-        return cls(item, Thread(**item.pop("thread")), seen)
+        kept = state["thread"]
+        pager = PagerState(**kept["pager"]) if kept["pager"] else None
+        thread = Thread(**{**kept, "pager": pager, "order": Order(**kept["order"]), "fruitless": 0})
+        return cls(state["node"], state["truncated"], state["fetched_at"], thread, seen)
 
 
 @dataclass(frozen=True)
@@ -102,7 +126,7 @@ class Scope:
     """What an export takes.
 
     :param window: as the user named it.
-    :param began: when the walk began, seconds since the epoch.
+    :param began: when the walk began, seconds since 1970.
     :param messages: whether messages are exported.
     """
 
@@ -116,12 +140,12 @@ class Scope:
 
     @property
     def until(self) -> float:
-        """A dump of everything ends where the walk began, so that what arrives meanwhile does not make it crooked."""
+        """A dump of everything ends where the walk began, so that all of it is of one moment."""
         return self.window.until.timestamp() if self.window.until else self.began
 
-    def is_old(self, time: float | None) -> bool:
+    def is_old(self, time: float) -> bool:
         """Whether a time is so much older than the window that a walk may stop there."""
-        return self.since is not None and time is not None and time < self.since - STOP_MARGIN.total_seconds()
+        return self.since is not None and time < self.since - STOP_MARGIN.total_seconds()
 
     def owes(self, thread: Thread, created: float | None) -> bool | None:
         """Whether a message belongs into the export; ``None`` where nobody can tell.
@@ -132,65 +156,91 @@ class Scope:
             return (self.since is None or self.since <= created) and created < self.until
         if self.since is None:
             return True
-        settled = thread.ordered and thread.last_dated is not None and thread.last_dated < self.since
+        settled = thread.order.newest_first and thread.last_dated is not None and thread.last_dated < self.since
         return False if settled else None
 
-    def may_hold_messages(self, node: Mapping[str, Any]) -> bool:
+    def may_hold_messages(self, updated: float | None) -> bool:
         """Whether a thread may hold messages of the window, going by its ``updated_time``."""
-        updated = seconds(node.get("updated_time"))
         return self.since is None or updated is None or updated >= self.since
 
-    def holds(self, thread: Thread, node: Mapping[str, Any]) -> bool | None:
+    def holds(self, thread: Thread, updated: float | None) -> bool | None:
         """Whether a thread that was read belongs into the export; ``None`` where nobody can tell."""
         if thread.exported:
             return True
         if self.window.until is None and self.window.since is None and (thread.unavailable or not self.messages):
             return True  # a thread that got a message since the walk began was there before, or may have been
-        updated = seconds(node.get("updated_time"))
         if updated is None:
             return True if self.since is None else (False if self.messages else None)
-        if thread.unavailable and self.may_hold_messages(node):
+        if thread.unavailable and self.may_hold_messages(updated):
             return True  # what could not be read may belong into the window
-        return self.may_hold_messages(node) and updated < self.until
+        return self.may_hold_messages(updated) and updated < self.until
 
-    def take(self, reading: Reading, messages: Sequence[Split]) -> Iterator[tuple[Split, bool | None]]:
+    def take(self, reading: Reading, rows: Sequence[Row], now: float) -> Iterator[tuple[Row, bool | None]]:
         """Read some messages of a thread.
 
+        :param now: the present, seconds since 1970.
         :return: those that were not read before, each with whether it is owed.
         """
         thread = reading.thread
-        for message in messages:
-            created = seconds(message[0].get("created_time"))
-            hashed = digest(message[0]["id"])
+        thread.fresh = False
+        times = []
+        for row in rows:
+            created = seconds(row.node.get("created_time"), now)
+            times.append(created)
+            hashed = digest(row.id)
             new = reading.seen.add(hashed)
             if created is not None:
-                if new and thread.last_dated is not None and thread.last_dated < created < self.began:
-                    thread.ordered = False
+                if new and created < self.began:
+                    note_order(thread.order, created)
                 thread.last_dated = created
             if new:
                 reading.fresh += hashed
-                thread.fruitless = 0
-                yield message, self.owes(thread, created)
+                thread.fresh = True
+                yield row, self.owes(thread, created)
+            else:
+                thread.repeated += 1
+        self._note_end(thread, times)
 
-    def ends_with(self, thread: Thread, last_dated: float | None, messages: Sequence[Split]) -> bool:
-        """Whether nothing of the window can follow after a page of messages.
+    def _note_end(self, thread: Thread, times: Sequence[float | None]) -> None:
+        """See whether nothing of the window can follow: a run of old messages, or of such that have no time."""
+        if self.since is None:
+            return
+        old = (None if time is None else self.is_old(time) for time in times)
+        thread.run, all_old = run_on(thread.run, old)
+        thread.undated_run, all_undated = run_on(thread.undated_run, (time is None for time in times))
+        if not thread.order.newest_first:
+            return
+        if all_old and thread.run >= MESSAGE_RUN:
+            thread.ended = True
+        elif all_undated and thread.undated_run >= MESSAGE_RUN:
+            thread.ended = True
+            thread.cut = thread.last_dated is None or thread.last_dated >= self.since
 
-        That is so after a whole page that is older, or that has no times at all, in a thread that is newest first.
+    def needs_own_edge(self, reading: Reading, nested: EdgePage | None, asked: int, *, believed: bool) -> bool:
+        """Whether a thread's messages have to be asked for at its own edge, beside what came with the list.
 
-        :param last_dated: time of the last dated message before the page.
+        :param nested: what came; ``None`` where nothing did.
+        :param asked: how many messages were asked for.
+        :param believed: whether lists that are short are taken for whole.
         """
-        if self.since is None or not messages or not thread.ordered:
+        thread, count = reading.thread, reading.message_count
+        if thread.ended:
             return False
-        times = [seconds(message[0].get("created_time")) for message in messages]
-        if all(time is None for time in times):
+        if nested is None:
             return True
-        for time in times:
-            last_dated = time if time is not None else last_dated
-            if not self.is_old(last_dated):
-                return False
-        return True
+        thread.after, thread.came = nested.after, len(nested.rows)
+        if nested.after is not None:
+            return True
+        thread.short = thread.came < count if count is not None else thread.came < asked
+        reached = thread.last_dated is not None and self.since is not None and thread.last_dated < self.since
+        if reached and thread.order.newest_first:
+            return False  # what may be missing is older
+        thread.whole = True
+        return thread.short and not believed
 
-
-def iso(time: datetime, timespec: str = "seconds") -> str:
-    """A moment as records, manifests and checkpoints have it."""
-    return time.astimezone(timezone.utc).isoformat(timespec=timespec).replace("+00:00", "Z")
+    def was_there(self, reading: Reading, nested: EdgePage | None, now: float) -> bool:
+        """Whether a thread may have been there when the walk began; one whose messages all came, all later, was not."""
+        if nested is None or nested.after is not None or not nested.rows or reading.lacks:
+            return True
+        times = [seconds(row.node.get("created_time"), now) for row in nested.rows]
+        return any(time is None or time < self.began for time in times)

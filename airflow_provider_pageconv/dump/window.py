@@ -11,19 +11,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"(?:(\d{8}T\d{6}Z)|begin)--(\d{8}T\d{6}Z)\Z")
 
 STOP_MARGIN = timedelta(hours=1)
-"""How much older than ``since`` a whole page has to be before a walk stops there."""
-
-
-def seconds(time: object) -> float | None:
-    """Read a Graph time (``2026-11-21T10:00:00+0000``) as seconds since the epoch; ``None`` for what is none."""
-    if not isinstance(time, str):
-        return None
-    try:
-        if len(time) == 24 and time.endswith("+0000"):
-            return datetime.fromisoformat(time[:19]).replace(tzinfo=timezone.utc).timestamp()
-        return datetime.strptime(time.replace("Z", "+0000"), "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except (ValueError, OverflowError):
-        return None
+"""How much older than ``since`` rows have to be before a walk stops there."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
+import queue
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -17,19 +16,19 @@ import requests.auth
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_pageconv.graph.errors import (
-    CallsStopped,
+    GraphError,
     GraphRequestError,
     GraphTooLargeError,
     GraphTransientError,
 )
 from airflow_provider_pageconv.graph.pace import Pace
-from airflow_provider_pageconv.graph.protocol import Answer, Credentials, Request, decipher
+from airflow_provider_pageconv.graph.protocol import Answer, Credentials, Request, Response, decipher
 from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT, Usage, read_usage
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-"""Calls that are made for one request before passing trouble ends the task's try."""
+"""Calls that :meth:`GraphClient.get` makes for one request while trouble is passing."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -66,27 +65,16 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-@dataclass
-class _Exchange:
-    """One call under way in a thread of its own, which is left alone if it takes too long or is no longer wanted."""
-
-    result: tuple[int, Mapping[str, str], bytes] | None = None
-    error: BaseException | None = None
-    abandoned: bool = False
-
-
 class GraphClient:
-    """Calls the Graph API: signed, paced, with patience for passing trouble. Safe to share between threads.
+    """Calls the Graph API: signed, paced, with patience for passing trouble. Safe to share between worker threads.
 
     :param base_url: address of the server, without the version.
     :param credentials: token, and the app secret where calls are signed.
     :param version: API version, such as ``v26.0``.
-    :param calls_per_second: the pace over all threads; 0 for none.
+    :param calls_per_second: the pace; 0 for none.
     :param timeout: seconds to wait for a server that says nothing.
-    :param stop: when it is set, no further call is made and :class:`CallsStopped` is raised; calls under way are waited
-        for, unless :meth:`abandon` was called.
     :param clock: a monotonic clock, in seconds.
-    :param sleep: waits for some seconds; by default until ``stop`` is set at the latest.
+    :param sleep: waits for some seconds.
     :param slow_percent: usage from which on calls become slower.
     :param stop_percent: usage that counts as a limit.
     """
@@ -99,25 +87,24 @@ class GraphClient:
         version: str,
         calls_per_second: float = 2.0,
         timeout: float = 60.0,
-        stop: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] | None = None,
+        sleep: Callable[[float], object] = time.sleep,
         slow_percent: float = SLOW_PERCENT,
         stop_percent: float = STOP_PERCENT,
     ) -> None:
         self.version = version
         self.stop_percent = stop_percent
-        self.stop = stop or threading.Event()
-        self._abandon_at = math.inf
+        self.patience = timeout * _PATIENCE
+        """Seconds that an answer may take as long as something arrives."""
         self.usage: Usage | None = None
         self.calls = 0
-        self._count = threading.Lock()
         self._root = f"{base_url.rstrip('/')}/{version}"
         self._credentials = credentials
         self._timeout = timeout
         self._clock = clock
-        self._sleep = sleep or self.stop.wait
-        self.pace = Pace(calls_per_second, clock, self._sleep, slow_percent=slow_percent, stop_percent=stop_percent)
+        self._sleep = sleep
+        self._turn = threading.Lock()
+        self.pace = Pace(calls_per_second, slow_percent=slow_percent, stop_percent=stop_percent)
         self._warned_of_version = False
         self._session = requests.Session()
         self._session.auth = _Bearer(credentials.token)
@@ -127,42 +114,39 @@ class GraphClient:
         for name in _WIRE_LOGGERS:
             logging.getLogger(name).addFilter(_hide_proof)
 
-    def abandon(self, grace: float) -> None:
-        """Make no further call, and wait some seconds at most for those under way: they are paid for."""
-        self._abandon_at = self._clock() + grace
-        self.stop.set()
-
-    def get(self, request: Request, on_call: Callable[[], object] | None = None) -> Answer:
+    def get(self, request: Request) -> Answer:
         """Make one call, and again with growing pauses while the trouble is a passing one.
 
-        :param on_call: told of every call that is made.
         :raises GraphError: what :func:`decipher` makes of the answer; :class:`GraphTransientError` once passing trouble
             has outlasted all attempts.
-        :raises CallsStopped: ``stop`` is set.
         """
         attempt = 1
         while True:
+            self._wait_for_turn()
             try:
-                return self._once(request, on_call)
-            except GraphTransientError as error:  # noqa: PERF203 - the loop is there for it
+                return self.read(request, self._within_patience(request))
+            except GraphTransientError as error:
                 if attempt == ATTEMPTS or isinstance(error, GraphTooLargeError):
                     raise
-                pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
+                pause = pause_after(attempt)
                 log.warning("%s Trying again in %.1f s (%d of %d).", error, pause, attempt, ATTEMPTS - 1)
                 self._sleep(pause)
                 attempt += 1
 
-    def _once(self, request: Request, on_call: Callable[[], object] | None) -> Answer:
-        self.pace.wait(request.rank)
-        if self.stop.is_set():
-            raise CallsStopped
-        if on_call:
-            on_call()
-        with self._count:
+    def _wait_for_turn(self) -> None:
+        with self._turn:  # whoever waits for a turn lets nobody pass
+            while (early := self.pace.due - self._clock()) > 0:
+                self._sleep(early)
+            self.pace.left(self._clock())
             self.calls += 1
-        status, headers, body = self._send(request)
-        self.usage = read_usage(headers)
-        answer = decipher(status, headers, body, request)
+
+    def read(self, request: Request, response: Response) -> Answer:
+        """Decipher what came over the wire, and take in what it says of usage and version.
+
+        :raises GraphError: what :func:`decipher` makes of it.
+        """
+        self.usage = read_usage(response.headers, request.limited_as)
+        answer = decipher(response, request)
         self.pace.heed(answer.usage)
         if answer.version and answer.version != self.version and not self._warned_of_version:
             self._warned_of_version = True
@@ -174,59 +158,46 @@ class GraphClient:
             )
         return answer
 
-    def _send(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a call in a thread that may be left behind: neither a dripping server nor a kill has to wait for its end."""
-        exchange = _Exchange()
-        finished = threading.Event()
-        thread = threading.Thread(
-            target=self._exchange, args=(request, exchange, finished), name="graph-call", daemon=True
-        )
-        thread.start()
-        deadline = self._clock() + self._timeout * _PATIENCE
-        while not finished.wait(0.2):
-            if self._clock() > self._abandon_at:
-                exchange.abandoned = True
-                raise CallsStopped
-            if self._clock() > deadline:
-                exchange.abandoned = True
-                raise GraphTransientError("the answer took too long to arrive", remedy="Try again later")
-        if exchange.error is not None:
-            raise exchange.error
-        assert exchange.result is not None
-        return exchange.result
+    def _within_patience(self, request: Request) -> Response:
+        """Make a call in a worker thread that is left behind if it takes too long: a dripping server is not waited for."""
+        came: queue.SimpleQueue[Response | GraphError] = queue.SimpleQueue()
+        abandoned = threading.Event()
 
-    def _exchange(self, request: Request, exchange: _Exchange, finished: threading.Event) -> None:
+        def call() -> None:
+            try:
+                came.put(self.exchange(request, abandoned))
+            except GraphError as error:
+                came.put(error)
+
+        threading.Thread(target=call, name="graph-call", daemon=True).start()
         try:
-            exchange.result = self._call(request, exchange)
-        except requests.exceptions.SSLError as error:
-            exchange.error = (
-                GraphRequestError("the server's certificate is not trusted", remedy="Name the CA in REQUESTS_CA_BUNDLE")
-                if "CERTIFICATE_VERIFY_FAILED" in str(error)
-                else GraphTransientError("the encrypted connection failed", remedy="Try again later")
-            )
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
-            exchange.error = GraphRequestError(
-                "the address of the server cannot be used", remedy="Check the connection's host and port"
-            )
-        # No text of these goes on: they quote the address, and with it the proof.
-        except (requests.exceptions.RequestException, OSError, EOFError) as error:
-            exchange.error = GraphTransientError(
-                f"the network failed ({type(error).__name__})", remedy="Try again later"
-            )
-        except GraphTooLargeError as error:
-            exchange.error = error
-        except Exception as error:  # noqa: BLE001 - whatever a body from hell brings about
-            exchange.error = GraphTransientError(
-                f"the answer cannot be read ({type(error).__name__})", remedy="Try again later"
-            )
+            result = came.get(timeout=self.patience)
+        except queue.Empty:
+            raise took_too_long() from None
         finally:
-            finished.set()
+            abandoned.set()
+        if isinstance(result, GraphError):
+            raise result
+        return result
 
-    def _call(self, request: Request, exchange: _Exchange) -> tuple[int, Mapping[str, str], bytes]:
+    def exchange(self, request: Request, abandoned: threading.Event) -> Response:
+        """Send one call and read what comes back, whatever it says.
+
+        :param abandoned: looked at while the body arrives.
+        :raises GraphTransientError: nothing came that could be read.
+        :raises GraphRequestError: the server cannot be called at all.
+        """
+        try:
+            return self._call(request, abandoned)
+        except Exception as error:  # noqa: BLE001 - whatever a body that is none brings about
+            failure = _without_address(error)
+        # Raised out here: requests quotes the address, and with it the proof, in what would hang on as its context.
+        raise failure
+
+    def _call(self, request: Request, abandoned: threading.Event) -> Response:
         params = dict(request.params)
         if proof := self._credentials.proof:
             params["appsecret_proof"] = proof
-        self.pace.sent()
         with self._session.get(
             f"{self._root}/{request.path}",
             params=params,
@@ -235,10 +206,43 @@ class GraphClient:
             stream=True,
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return response.status_code, headers, _read_body(response.raw, exchange)
+            return Response(response.status_code, headers, _read_body(response.raw, abandoned))
 
 
-def _read_body(raw: Any, exchange: _Exchange) -> bytes:
+def _without_address(error: Exception) -> GraphError:
+    """What is said of a call that failed on its way; no text of the libraries goes on, for it quotes the address."""
+    if isinstance(error, GraphTooLargeError):
+        return error
+    if isinstance(error, requests.exceptions.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return GraphRequestError(
+                "the server's certificate is not trusted", remedy="Name the CA in REQUESTS_CA_BUNDLE"
+            )
+        return GraphTransientError("the encrypted connection failed", remedy="Try again later")
+    if isinstance(
+        error,
+        (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema),
+    ):
+        return GraphRequestError(
+            "the address of the server cannot be used", remedy="Check the connection's host and port"
+        )
+    network = isinstance(error, (requests.exceptions.RequestException, OSError, EOFError))
+    meaning = "the network failed" if network else "the answer cannot be read"
+    return GraphTransientError(f"{meaning} ({type(error).__name__})", remedy="Try again later")
+
+
+def pause_after(attempt: int) -> float:
+    """Seconds to wait after so many attempts that met passing trouble."""
+    longest: float = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+def took_too_long() -> GraphTransientError:
+    """What is said of an answer that did not arrive in time."""
+    return GraphTransientError("the answer took too long to arrive", remedy="Try again later")
+
+
+def _read_body(raw: Any, abandoned: threading.Event) -> bytes:
     """Read a body as it arrives, up to a size that no page of results has."""
     chunks: list[bytes] = []
     size = 0
@@ -248,7 +252,7 @@ def _read_body(raw: Any, exchange: _Exchange) -> bytes:
         size += len(chunk)
         if size > _LARGEST_BODY:
             raise GraphTooLargeError("the answer is larger than 64 MiB", remedy="Ask for less at once")
-        if exchange.abandoned:
+        if abandoned.is_set():
             break
     return b"".join(chunks)
 

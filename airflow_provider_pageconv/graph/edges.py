@@ -6,189 +6,22 @@ https://developers.facebook.com/docs/graph-api/results on paging.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from airflow_provider_pageconv.graph.errors import (
-    GraphCursorError,
-    GraphFieldError,
-    GraphTooLargeError,
-    GraphTransientError,
-    GraphUnavailableError,
-)
-from airflow_provider_pageconv.graph.protocol import Answer, Request
+from airflow_provider_pageconv.graph.errors import GraphFieldError, GraphTransientError, GraphUnavailableError
+from airflow_provider_pageconv.graph.fields import MESSAGES, REQUIRED_OF_MESSAGES, THREADS, Fields
+from airflow_provider_pageconv.graph.protocol import Request
 
 FOLDERS = {"messenger": ("inbox", "other", "page_done", "spam"), "instagram": ("all",)}
 """The folders of each platform; Instagram has one list, for which no folder is sent."""
 
-CONVERSATION_FIELDS = {
-    "messenger": (
-        "id",
-        "updated_time",
-        "can_reply",
-        "folder",
-        "former_participants",
-        "is_owner",
-        "is_subscribed",
-        "link",
-        "linked_group",
-        "message_count",
-        "name",
-        "participants",
-        "scoped_thread_key",
-        "senders",
-        "snippet",
-        "unread_count",
-        "wallpaper",
-    ),
-}
-CONVERSATION_FIELDS["instagram"] = CONVERSATION_FIELDS["messenger"]
-"""https://developers.facebook.com/docs/graph-api/reference/unified-thread; the API may refuse some of them."""
-
-REQUIRED_OF_MESSAGES = ("id", "created_time")
-"""Asked for whatever the user said."""
-
-MESSAGE_FIELDS = (
-    "id",
-    "created_time",
-    "from",
-    "to",
-    "message",
-    "tags",
-    "attachments{id,name,mime_type,size,file_url,image_data,video_data,generic_template}",
-    "shares{id,name,description,link,template}",
-    "sticker",
-    "story",
-    "reactions",
-    "is_unsupported",
-    "reply_to",
-)
-"""https://developers.facebook.com/docs/graph-api/reference/message; the API may refuse some of them."""
-
-THREADS, MESSAGES = "conversations.", "messages."
-"""What stands before the name of a dropped field, by the kind of node that it was asked of."""
-
 NESTED_MESSAGES = 25
 """Messages asked for inside each thread of the list: those that may have details (the newest 20), and a few more."""
 
-_GROW_AFTER = 5
-_MOST_EMPTY_PAGES = 500
-
-
-def split_fields(text: str) -> tuple[str, ...]:
-    """Split a field expression at its outermost commas.
-
-    :raises ValueError: its braces or parentheses do not match, or a field has no name.
-    """
-    fields, start, depth = [], 0, 0
-    for at, char in enumerate(text + ","):
-        if char in "{(":
-            depth += 1
-        elif char in "})":
-            depth -= 1
-            if depth < 0:
-                raise ValueError(f"braces do not match in {text!r}")
-        elif char == "," and depth == 0:
-            fields.append(text[start:at].strip())
-            start = at + 1
-    if depth:
-        raise ValueError(f"braces do not match in {text!r}")
-    if not all(field_name(one).replace("_", "").isalnum() for one in fields):
-        raise ValueError(f"a field without a name in {text!r}")
-    return tuple(fields)
-
-
-def parse_fields(name: str, asked: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """Read a user's choice of fields: one expression, or a list of them.
-
-    :param name: of the parameter, for the sentence.
-    :raises ValueError: it names no field, or cannot be read.
-    """
-    if asked is None:
-        return None
-    parts = [asked] if isinstance(asked, str) else asked
-    try:
-        fields = tuple(one for part in parts for one in split_fields(part))
-    except (ValueError, TypeError, AttributeError):
-        fields = ()
-    if not fields:
-        raise ValueError(
-            f"{name} is {asked!r}: it takes names of Graph API fields, such as 'id,participants', or None."
-        )
-    return fields
-
-
-def field_name(one: str) -> str:
-    """Name the field of one outermost expression, without its modifiers and inner fields."""
-    for at, char in enumerate(one):
-        if char in ".{(":
-            return one[:at].strip()
-    return one.strip()
-
-
-@dataclass(frozen=True)
-class Fields:
-    """The fields to ask for.
-
-    :param asked: outermost expressions, in order.
-    :param required: names that are asked for whatever the user said.
-    :param documented: whether they are the documented ones, of which the API may refuse some.
-    """
-
-    asked: tuple[str, ...]
-    required: tuple[str, ...]
-    documented: bool
-
-    def __str__(self) -> str:
-        return ",".join(self.expressions)
-
-    @property
-    def expressions(self) -> list[str]:
-        """All that is asked for, the required ones first if the user did not name them."""
-        return [*(name for name in self.required if name not in self.names), *self.asked]
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(field_name(one) for one in self.asked)
-
-    def without(self, name: str) -> Fields | None:
-        """Drop a field that the API refused, outermost or inner; ``None`` where it may not be dropped."""
-        if not self.documented:
-            return None
-        kept = tuple(part for one in self.asked if (part := one if one in self.required else _without(one, name)))
-        return replace(self, asked=kept) if kept != self.asked else None
-
-    def dropping(self, dropped: Iterable[str], kind: str) -> Fields:
-        """Drop all fields of a kind (:data:`THREADS` or :data:`MESSAGES`) that stand in a list of dropped ones."""
-        fields = self
-        for name in dropped:
-            if name.startswith(kind):
-                fields = fields.without(name[len(kind) :]) or fields
-        return fields
-
-
-def _without(one: str, name: str) -> str:
-    """Take a field out of one expression, at whatever depth it stands; empty where it is the expression's own."""
-    if field_name(one) == name:
-        return ""
-    head, brace, inner = one.partition("{")
-    if not brace:
-        return one
-    kept = [part for each in split_fields(inner.rstrip()[:-1]) if (part := _without(each, name))]
-    return f"{head}{{{','.join(kept)}}}" if kept else head
-
-
-def conversation_fields(platform: str, asked: Sequence[str] | None) -> Fields:
-    """The fields of a thread: the user's, or the documented ones of the platform."""
-    return Fields(tuple(asked or CONVERSATION_FIELDS[platform]), ("id", "updated_time"), not asked)
-
-
-def message_fields(asked: Sequence[str] | None) -> Fields:
-    """The fields of a message: the user's, or the documented ones."""
-    return Fields(tuple(asked or MESSAGE_FIELDS), REQUIRED_OF_MESSAGES, not asked)
+_NESTED = "messages"
 
 
 def _in_path(node_id: str) -> str:
@@ -199,6 +32,11 @@ def _in_path(node_id: str) -> str:
     if node_id in ("", ".", ".."):
         raise GraphUnavailableError(f"no object has the id {node_id!r}", remedy="Check the id")
     return quote(node_id, safe="", errors="surrogatepass")
+
+
+def _limited_as(platform: str) -> tuple[str, ...]:
+    """Whose limits count: the platform's, and the Page's own. The app's have headers of their own."""
+    return (platform, "pages")
 
 
 @dataclass(frozen=True)
@@ -219,7 +57,7 @@ class ConversationsQuery:
     def request(self, limit: int, nested: int, after: str | None) -> Request:
         fields = str(self.fields)
         if self.message_fields is not None and nested:
-            fields += f",messages.limit({nested}){{{self.message_fields}}}"
+            fields += f",{_NESTED}.limit({nested}){{{self.message_fields}}}"
         params = {"platform": self.platform, "fields": fields, "limit": str(limit)}
         if self.folder != "all":
             params["folder"] = self.folder
@@ -227,7 +65,11 @@ class ConversationsQuery:
             params["user_id"] = self.user_id
         if after is not None:
             params["after"] = after
-        return Request(f"{_in_path(self.page_id)}/conversations", params, is_list=True)
+        return Request(f"{_in_path(self.page_id)}/conversations", params, True, _limited_as(self.platform))
+
+    def smallest(self) -> Request:
+        """The cheapest call on this edge."""
+        return replace(self, fields=Fields(("id",), (), False), message_fields=None).request(1, 0, None)
 
     @property
     def nested(self) -> int:
@@ -243,14 +85,28 @@ class ConversationsQuery:
         """Whether messages are asked for, and more of them than what is always asked for."""
         return self.message_fields is not None and not self.message_fields.names <= {*REQUIRED_OF_MESSAGES}
 
-    def without(self, error: GraphFieldError) -> tuple[ConversationsQuery, str] | None:
-        """Drop the field that was refused; the smaller query and what was dropped, ``None`` where it may not be."""
-        about_messages = error.node_type not in (None, "UnifiedThread")
-        if not about_messages and (smaller := self.fields.without(error.field)):
-            return replace(self, fields=smaller), f"{THREADS}{error.field}"
-        if self.message_fields is not None and (smaller := self.message_fields.without(error.field)):
-            return replace(self, message_fields=smaller), f"{MESSAGES}{error.field}"
-        return None
+    def without(self, error: GraphFieldError) -> tuple[ConversationsQuery, list[str]] | None:
+        """Drop the fields that were refused; the smaller query and what was dropped, ``None`` where none may be.
+
+        What the refusal calls the kind of node decides only where a field is asked of both kinds.
+        """
+        smaller: ConversationsQuery = self
+        dropped: list[str] = []
+        for name in error.fields:
+            fields = smaller.fields.without(name)
+            inner = smaller.message_fields.without(name) if smaller.message_fields is not None else None
+            if inner and smaller.fields.asks_for(name):
+                if error.node_type in (None, "UnifiedThread"):
+                    inner = None
+                else:
+                    fields = None
+            if fields:
+                smaller = replace(smaller, fields=fields)
+                dropped.append(f"{THREADS}{name}")
+            elif inner:
+                smaller = replace(smaller, message_fields=inner)
+                dropped.append(f"{MESSAGES}{name}")
+        return (smaller, dropped) if dropped else None
 
     def dropping(self, dropped: Iterable[str]) -> ConversationsQuery:
         """Drop again what :meth:`without` named."""
@@ -261,7 +117,7 @@ class ConversationsQuery:
 
 def probe(page_id: str, platform: str) -> Request:
     """The cheapest call that meets the limit of a Page's conversations."""
-    return Request(f"{_in_path(page_id)}/conversations", {"platform": platform, "fields": "id", "limit": "1"})
+    return ConversationsQuery(page_id, platform, "all", None, Fields((), (), False)).smallest()
 
 
 @dataclass(frozen=True)
@@ -270,21 +126,30 @@ class MessagesQuery:
 
     conversation_id: str
     fields: Fields
+    platform: str = "messenger"
 
     def request(self, limit: int, nested: int, after: str | None) -> Request:  # noqa: ARG002 - one signature for both
         params = {"fields": str(self.fields), "limit": str(limit)}
         if after is not None:
             params["after"] = after
-        return Request(f"{_in_path(self.conversation_id)}/messages", params, is_list=True)
+        return Request(f"{_in_path(self.conversation_id)}/messages", params, True, _limited_as(self.platform))
+
+    def smallest(self) -> Request:
+        """The cheapest call on this edge."""
+        return replace(self, fields=Fields(("id",), (), False)).request(1, 0, None)
 
     @property
     def nested(self) -> int:
         return 0
 
-    def without(self, error: GraphFieldError) -> tuple[MessagesQuery, str] | None:
-        """Drop the field that was refused; the smaller query and what was dropped, ``None`` where it may not be."""
-        smaller = self.fields.without(error.field)
-        return (replace(self, fields=smaller), f"{MESSAGES}{error.field}") if smaller else None
+    def without(self, error: GraphFieldError) -> tuple[MessagesQuery, list[str]] | None:
+        """Drop the fields that were refused; the smaller query and what was dropped, ``None`` where none may be."""
+        fields, dropped = self.fields, []
+        for name in error.fields:
+            if smaller := fields.without(name):
+                fields = smaller
+                dropped.append(f"{MESSAGES}{name}")
+        return (replace(self, fields=fields), dropped) if dropped else None
 
     def dropping(self, dropped: Iterable[str]) -> MessagesQuery:
         """Drop again what :meth:`without` named."""
@@ -295,32 +160,86 @@ Query = ConversationsQuery | MessagesQuery
 
 
 @dataclass(frozen=True)
+class Row:
+    """A node of a list, free of ``paging``, whose links carry the token.
+
+    :param node: all of it but the messages that were asked for inside it.
+    :param truncated: by path, how many lists inside the node had further pages.
+    :param nested: the messages that came with it; ``None`` where none came.
+    """
+
+    node: dict[str, Any]
+    truncated: dict[str, int] = field(default_factory=dict)
+    nested: EdgePage | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.node["id"])
+
+
+@dataclass(frozen=True)
 class EdgePage:
     """A page of results.
 
     :param after: the cursor of the next page, ``None`` at the end of the list.
-    :param nested: how many messages were asked for inside each node.
+    :param asked: how many messages were asked for inside each node.
+    :param unusable: rows that are no objects, or have no id.
     """
 
-    nodes: tuple[dict[str, Any], ...]
+    rows: tuple[Row, ...]
     after: str | None
-    nested: int = 0
+    asked: int = 0
+    unusable: int = 0
 
 
-def read_page(document: object) -> EdgePage:
-    """Read ``{"data": [...], "paging": {...}}``.
+def read_page(document: object, asked: int = 0) -> EdgePage:
+    """Read ``{"data": [...], "paging": {...}}``, and take it over: what is not wanted is cut out of the document itself.
 
     Only the absence of ``next`` ends a list: a page may be empty or short and have one. The link itself is not followed,
     since it carries the token in clear and no ``appsecret_proof``.
 
-    :raises GraphTransientError: it is not of that shape.
+    :param asked: how many messages were asked for inside each node.
+    :raises GraphTransientError: it is not of that shape, or nested deeper than can be followed.
     """
     if not isinstance(document, dict) or not isinstance(document.get("data"), list):
         raise GraphTransientError("the answer has no list of results", remedy="Try again later")
-    nodes = document["data"]
-    if not all(isinstance(node, dict) and isinstance(node.get("id"), str) and node["id"] for node in nodes):
-        raise GraphTransientError("a row of the answer has no id", remedy="Try again later")
-    return EdgePage(tuple(nodes), next_cursor(document.get("paging")))
+    rows = document["data"]
+    usable = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
+    try:
+        made = tuple(_row(node, asked) for node in usable)
+    except RecursionError:
+        raise GraphTransientError("a row of the answer is nested too deep", remedy="Try again later") from None
+    return EdgePage(made, next_cursor(document.get("paging")), asked, len(rows) - len(usable))
+
+
+def _row(node: dict[str, Any], asked: int) -> Row:
+    nested = None
+    if asked and (inner := node.pop(_NESTED, None)) is not None:
+        try:
+            nested = read_page(inner)
+        except GraphTransientError:
+            nested = None  # unreadable in here: as if it had not come
+    truncated: dict[str, int] = {}
+    _cut_paging(node, truncated, "")
+    return Row(node, truncated, nested)
+
+
+def _cut_paging(node: dict[str, Any], truncated: dict[str, int], path: str) -> None:
+    paging = node.pop("paging", None)
+    if isinstance(paging, dict) and paging.get("next"):
+        truncated[path] = truncated.get(path, 0) + 1
+    for key, value in node.items():
+        if isinstance(value, (dict, list)) and value:
+            _cut_inside(value, truncated, f"{path}.{key}" if path else key)
+
+
+def _cut_inside(value: dict[str, Any] | list[Any], truncated: dict[str, int], path: str) -> None:
+    if isinstance(value, dict):
+        _cut_paging(value, truncated, path)
+    else:
+        for item in value:
+            if isinstance(item, (dict, list)):
+                _cut_inside(item, truncated, path)
 
 
 def next_cursor(paging: object) -> str | None:
@@ -340,171 +259,3 @@ def next_cursor(paging: object) -> str | None:
     if not isinstance(after, str) or not after:
         raise GraphTransientError("more results follow, but the answer names no cursor", remedy="Try again later")
     return after
-
-
-@dataclass
-class Pager:
-    """One walk along an edge, page by page; all that is needed to go on with it later is in its public fields.
-
-    :param query: what to ask.
-    :param ceiling: the greatest number of nodes to ask for at once.
-    :param after: where to go on.
-    :param limit: nodes to ask for at once now; halved when an answer is too large, doubled again after some good ones.
-    :param nested: messages to ask for inside each node now; halved when a single node is too large.
-    :param anchor: a cursor to compare later ones with (Brent's way of finding a loop in constant memory).
-    """
-
-    query: Query
-    ceiling: int
-    after: str | None = None
-    limit: int = 0
-    nested: int = -1
-    good: int = 0
-    empty: int = 0
-    anchor: str | None = None
-    steps: int = 0
-    power: int = 1
-    done: bool = False
-    looped: bool = False
-    dropped: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.limit = self.limit or self.ceiling
-        if self.nested < 0:
-            self.nested = self.query.nested
-
-    STATE = ("after", "limit", "nested", "good", "empty", "anchor", "steps", "power", "done", "looped", "dropped")
-
-    def state(self) -> dict[str, Any]:
-        """What a later :class:`Pager` on the same edge needs to go on, as JSON."""
-        return {name: getattr(self, name) for name in self.STATE}
-
-    @classmethod
-    def resumed(cls, query: Query, ceiling: int, state: Mapping[str, Any]) -> Pager:
-        """Go on where :meth:`state` was taken."""
-        pager = cls(query, ceiling, **{name: state[name] for name in cls.STATE})
-        pager.limit = min(pager.limit, ceiling)
-        pager.query = query.dropping(pager.dropped)
-        return pager
-
-    def restart(self) -> None:
-        """Begin the list again, as after a refused cursor."""
-        self.after, self.anchor, self.steps, self.power, self.empty = None, None, 0, 1, 0
-        self.done = self.looped = False
-
-    def fetch(self, get: Callable[[Request], Answer]) -> EdgePage:
-        """Get the next page, asking for less where the answer would be too large.
-
-        :param get: makes one call.
-        :raises GraphCursorError: the cursor was refused, or the API goes round in a circle.
-        :raises GraphTooLargeError: the smallest thing that can be asked for is too large.
-        :raises GraphFieldError: the API refuses a field that the user named.
-        """
-        if self.looped:
-            raise GraphCursorError("the API's cursors go round in a circle", remedy="Walk the list again")
-        while True:
-            try:
-                answer = get(self.query.request(self.limit, self.nested, self.after))
-                page = replace(read_page(answer.data), nested=self.nested)
-                break
-            except GraphTooLargeError:
-                if not self._shrink():
-                    raise
-            except GraphFieldError as error:
-                smaller = self.query.without(error)
-                if smaller is None:
-                    raise
-                self.query = smaller[0]
-                self.dropped.append(smaller[1])
-        self._grow()
-        self._advance(page)
-        return page
-
-    def _shrink(self) -> bool:
-        self.good = 0
-        if self.limit > 1:
-            self.limit //= 2
-        elif self.nested:
-            self.nested //= 2
-        else:
-            return False
-        return True
-
-    def _grow(self) -> None:
-        self.good += 1
-        if self.good >= _GROW_AFTER and (self.limit < self.ceiling or self.nested < self.query.nested):
-            self.good = 0
-            if self.nested < self.query.nested:
-                self.nested = min(max(self.nested * 2, 1), self.query.nested)
-            else:
-                self.limit = min(self.limit * 2, self.ceiling)
-
-    def _advance(self, page: EdgePage) -> None:
-        if page.after is None:
-            self.done = True
-            return
-        if page.after in (self.after, self.anchor):
-            self.looped = True  # this page is good; the next would be one that was there before
-            return
-        self.empty = 0 if page.nodes else self.empty + 1
-        if self.empty >= _MOST_EMPTY_PAGES:
-            self.empty = 0  # a later try gets as many again
-            raise GraphTransientError(f"{_MOST_EMPTY_PAGES} empty pages in a row", remedy="Try again later")
-        self.after = page.after
-        self.steps += 1
-        if self.steps == self.power:
-            self.anchor, self.steps, self.power = page.after, 0, self.power * 2
-
-
-def all_nodes(pager: Pager, get: Callable[[Request], Answer]) -> Iterator[dict[str, Any]]:
-    """Every node of an edge once, over all pages; a refused cursor costs a walk past what was given.
-
-    :raises GraphError: what :meth:`Pager.fetch` raises; a cursor error once two walks in a row gave nothing new.
-    """
-    seen: set[str] = set()
-    fruitless = 0
-    while not pager.done:
-        try:
-            page = pager.fetch(get)
-        except GraphCursorError:
-            fruitless += 1
-            if fruitless >= 2:
-                raise
-            pager.restart()
-            continue
-        fresh = [node for node in page.nodes if node["id"] not in seen]
-        for node in fresh:
-            seen.add(node["id"])
-            fruitless = 0
-            yield node
-
-
-def without_paging(node: Mapping[str, Any], truncated: Counter[str], path: str = "") -> dict[str, Any]:
-    """Copy a node without its ``paging`` objects, whose links carry the token.
-
-    :param truncated: counts, by the path of the edge, the lists of which the answer brought only the beginning.
-    :raises GraphTransientError: the node is nested deeper than can be followed.
-    """
-    try:
-        return _node_without_paging(node, truncated, path)
-    except RecursionError:
-        raise GraphTransientError("a row of the answer is nested too deep", remedy="Try again later") from None
-
-
-def _node_without_paging(node: Mapping[str, Any], truncated: Counter[str], path: str) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key, value in node.items():
-        if key == "paging":
-            if isinstance(value, dict) and value.get("next"):
-                truncated[path] += 1
-            continue
-        kept[key] = _without_paging(value, truncated, f"{path}.{key}" if path else key)
-    return kept
-
-
-def _without_paging(value: Any, truncated: Counter[str], path: str) -> Any:
-    if isinstance(value, dict):
-        return _node_without_paging(value, truncated, path)
-    if isinstance(value, list):
-        return [_without_paging(item, truncated, path) for item in value]
-    return value

@@ -6,6 +6,7 @@ field, of a permission) is recognised and named in a sentence of our own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from airflow_provider_pageconv.graph.usage import Usage
@@ -73,15 +74,17 @@ class GraphRequestError(GraphError):
 
 
 class GraphFieldError(GraphRequestError):
-    """The API does not know a field, or does not give it any more.
+    """The API does not know some field, or does not give it any more.
 
-    :param field: its name.
-    :param node_type: what Meta calls the kind of node that lacks it, such as ``UnifiedThread``.
+    :param fields: their names.
+    :param node_type: what Meta calls the kind of node that lacks them, such as ``UnifiedThread``.
     """
 
-    def __init__(self, meaning: str, *, field: str = "", node_type: str | None = None, **facts: object) -> None:
+    def __init__(
+        self, meaning: str, *, fields: Sequence[str] = (), node_type: str | None = None, **facts: object
+    ) -> None:
         super().__init__(meaning, **facts)  # type: ignore[arg-type]
-        self.field = field
+        self.fields = tuple(fields)
         self.node_type = node_type
 
 
@@ -97,7 +100,14 @@ class GraphCursorError(GraphRequestError):
 
 
 class GraphUnavailableError(GraphRequestError):
-    """The object does not exist (any more), or the token may not see it."""
+    """The object does not exist (any more), or the token may not see it.
+
+    :param may_be_limit: whether a limit was seen to be put into the same words.
+    """
+
+    def __init__(self, meaning: str, *, may_be_limit: bool = False, **facts: object) -> None:
+        super().__init__(meaning, **facts)  # type: ignore[arg-type]
+        self.may_be_limit = may_be_limit
 
 
 class GraphTransientError(GraphError):
@@ -121,7 +131,3 @@ class GraphRateLimitError(GraphError):
         super().__init__(meaning, **facts)  # type: ignore[arg-type]
         self.retry_after = retry_after
         self.usage = usage
-
-
-class CallsStopped(Exception):  # noqa: N818 - not an error: somebody asked for the stop
-    """The client was told to stop; no further call is made."""

@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
@@ -24,6 +25,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphUnavailableError,
 )
 from airflow_provider_pageconv.graph.usage import Usage, read_usage, retry_after
+from airflow_provider_pageconv.times import from_header
 
 DEFAULT_BASE_URL = "https://graph.facebook.com"
 DEFAULT_VERSION = "v26.0"
@@ -71,7 +73,11 @@ _PERMISSION_REMEDY = (
     "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and "
     "pages_read_engagement; Instagram needs instagram_basic, instagram_manage_messages and pages_manage_metadata"
 )
-_UNKNOWN_FIELD = re.compile(r"nonexisting field \((\w{1,64})\)|(?:^|\s)(\w{1,64}) (?:field )?is deprecated", re.I)
+_UNKNOWN_FIELD = re.compile(
+    r"nonexisting fields? \(([\w, ]{1,999})\)|unknown fields?[:\s]\s*[\"'(]?([\w, ]{1,999})|"
+    r"(?:^|\s)(\w{1,64}) (?:field )?is deprecated",
+    re.I,
+)
 _NODE_TYPE = re.compile(r"node type \((\w{1,64})\)")
 _TRACE_ID = re.compile(r"[A-Za-z0-9_\-]{1,40}\Z")
 _VERSION = re.compile(r"v\d{1,3}\.\d{1,2}\Z")
@@ -102,13 +108,13 @@ class Request:
     """One GET, without the address of the server, the version and the credentials.
 
     :param is_list: the answer has to be a page of results.
-    :param rank: class, and place in it: see :meth:`~airflow_provider_pageconv.graph.pace.Pace.wait`.
+    :param limited_as: types of the business use case header whose limits count for it; empty: all.
     """
 
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     is_list: bool = False
-    rank: tuple[int, int] = (0, 0)
+    limited_as: tuple[str, ...] = ()
 
     @property
     def field_names(self) -> frozenset[str]:
@@ -121,6 +127,17 @@ class Request:
         return self.params.get("after")
 
 
+class Response(NamedTuple):
+    """What came over the wire.
+
+    :param headers: header names in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @dataclass(frozen=True)
 class Answer:
     """A good answer.
@@ -128,32 +145,39 @@ class Answer:
     :param data: the JSON object in the body.
     :param usage: what the usage headers said.
     :param version: the version that answered; differs from the one asked for where that is dead.
+    :param date: what time it is for the API.
     """
 
     data: Mapping[str, Any]
-    usage: Usage | None
-    version: str | None
+    usage: Usage | None = None
+    version: str | None = None
+    date: datetime | None = None
 
 
-def decipher(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Answer:
+def decipher(response: Response, request: Request) -> Answer:
     """Make an answer of what came over the wire, or raise what the caller has to act on.
 
     The HTTP status says nothing reliable (a throttled app was seen as 400 and as 403), so ``error.code`` decides first,
     then the subcode, then the status: https://developers.facebook.com/docs/graph-api/guides/error-handling.
 
-    :param headers: header names in lower case.
     :param request: what was asked; a refused parameter of a request with a cursor is a refused cursor, since the same
         request without one was answered.
     :raises GraphError: one of its classes, by what has to be done next.
     """
+    status, headers, body = response
     document = _parse(body)
     if isinstance(document, dict):
         if (error := document.get("error")) is not None:
             raise _error_of(status, headers, error if isinstance(error, dict) else {}, request)
         if 200 <= status < 300 and (isinstance(document.get("data"), list) or not request.is_list):
             version = headers.get("facebook-api-version", "")
-            return Answer(document, read_usage(headers), version if is_version(version) else None)
-    raise _error_without_body(status, headers)
+            return Answer(
+                document,
+                read_usage(headers, request.limited_as),
+                version if is_version(version) else None,
+                from_header(headers.get("date", "")),
+            )
+    raise _error_without_body(status, headers, request)
 
 
 def _parse(body: bytes) -> Any:
@@ -174,27 +198,26 @@ def _trace_id(text: Any) -> str | None:
     return text if isinstance(text, str) and _TRACE_ID.match(text) else None
 
 
-def _error_without_body(status: int, headers: Mapping[str, str]) -> GraphError:
+def _error_without_body(status: int, headers: Mapping[str, str], request: Request) -> GraphError:
     facts: dict[str, Any] = {"http_status": status, "fbtrace_id": _trace_id(headers.get("x-fb-trace-id"))}
     if status == 429:
         return GraphRateLimitError(
             "the server refuses calls for now",
             remedy=_LIMIT_REMEDY,
-            retry_after=_regain(headers),
-            usage=read_usage(headers),
+            retry_after=_regain(headers, request),
+            usage=read_usage(headers, request.limited_as),
             **facts,
         )
-    if status >= 500 or status == 408 or 200 <= status < 300:
-        return GraphTransientError("the answer cannot be read", remedy="Try again later", **facts)
     if 300 <= status < 400:
         return GraphRequestError(
             "the server sends the call elsewhere, and the token is not taken along",
             remedy="Put the base address of the Graph API itself into the connection's host",
             **facts,
         )
-    return GraphRequestError(
-        "the answer is not one of the Graph API",
-        remedy="Check the connection's host, and the proxy if there is one",
+    # A 4xx without the API's own words was seen to pass as well: it tells of something on the way, not of the call.
+    return GraphTransientError(
+        "the answer cannot be read",
+        remedy="Try again later; if it stays, check the connection's host, and the proxy if there is one",
         **facts,
     )
 
@@ -203,6 +226,7 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
     code, subcode = _whole(error.get("code")), _whole(error.get("error_subcode"))
     transient = error.get("is_transient") is True
     text = " ".join(str(error.get(key, "")) for key in ("message", "error_user_title", "error_user_msg"))
+    lower = text.lower()
     facts: dict[str, Any] = {
         "code": code,
         "subcode": subcode,
@@ -215,13 +239,14 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
         return GraphRateLimitError(
             _LIMIT_MEANINGS.get(code or 0, "a limit on calls is reached"),
             remedy=_LIMIT_REMEDY,
-            retry_after=_regain(headers),
-            usage=read_usage(headers),
+            retry_after=_regain(headers, request),
+            usage=read_usage(headers, request.limited_as),
             **facts,
         )
-    if code in (190, 102):
-        return _auth_error(subcode, text, facts)
-    if "reduce the amount of data" in text.lower():
+    no_token = "access token must be used" in lower or "access token is required" in lower
+    if code in (190, 102) or (code in (104, 2500) and no_token):
+        return _auth_error(code, subcode, lower, facts)
+    if "reduce the amount of data" in lower:
         return GraphTooLargeError("the answer would be too large", remedy="Ask for less at once", **facts)
     if code in (12, 100, 104, 2500, 9000001):
         return _request_error(code, subcode, text, request, facts)
@@ -234,8 +259,14 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
     )
 
 
-def _auth_error(subcode: int | None, text: str, facts: Mapping[str, Any]) -> GraphError:
-    if "page access token" in text.lower():
+def _auth_error(code: int | None, subcode: int | None, lower: str, facts: Mapping[str, Any]) -> GraphError:
+    if code not in (190, 102):
+        return GraphAuthError(
+            "no access token arrived",
+            remedy="Something on the way takes the Authorization header: look at the proxy, and at the connection's host",
+            **facts,
+        )
+    if "page access token" in lower:
         return GraphAuthError(
             "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
         )
@@ -272,19 +303,21 @@ def _request_error(code: int, subcode: int | None, text: str, request: Request, 
         return GraphRequestError(
             "the query cannot be parsed", remedy="Check the page id and the fields that the task names", **facts
         )
-    if subcode == 33:
-        return GraphUnavailableError(
-            "the object does not exist, or the token may not see it",
-            remedy="Check the id, and that the token is the Page's",
-            **facts,
-        )
-    if (found := _UNKNOWN_FIELD.search(text)) and (name := found.group(1) or found.group(2)) in request.field_names:
+    if names := _unknown_fields(text, request):
         node_type = _NODE_TYPE.search(text)
         return GraphFieldError(
-            f"the field '{name}' is not known",
-            field=name,
+            f"the field{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'} "
+            "not known",
+            fields=names,
             node_type=node_type.group(1) if node_type else None,
             remedy="Leave it out of the fields",
+            **facts,
+        )
+    if code == 100 and (subcode == 33 or (subcode is None and "does not exist" in lower)):
+        return GraphUnavailableError(
+            "the object does not exist, or the token may not see it",
+            may_be_limit=True,
+            remedy="Check the id, and that the token is the Page's",
             **facts,
         )
     if request.after is not None:
@@ -300,8 +333,17 @@ def _request_error(code: int, subcode: int | None, text: str, request: Request, 
     )
 
 
-def _regain(headers: Mapping[str, str]) -> Any:
-    usage = read_usage(headers)
+def _unknown_fields(text: str, request: Request) -> list[str]:
+    """The fields that a refusal names, as far as they were asked for."""
+    found = _UNKNOWN_FIELD.search(text)
+    if found is None:
+        return []
+    names = next(group for group in found.groups() if group).replace(",", " ").split()
+    return [name for name in names if name in request.field_names]
+
+
+def _regain(headers: Mapping[str, str], request: Request) -> Any:
+    usage = read_usage(headers, request.limited_as)
     moments = [moment for moment in (retry_after(headers), usage.regain if usage else None) if moment]
     return max(moments, default=None)
 

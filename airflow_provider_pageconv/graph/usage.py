@@ -7,7 +7,7 @@ https://developers.facebook.com/docs/graph-api/overview/rate-limiting. Any heade
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -41,15 +41,16 @@ class Usage:
     by_type: Mapping[str, float]
 
 
-def read_usage(headers: Mapping[str, str]) -> Usage | None:
+def read_usage(headers: Mapping[str, str], types: Collection[str] = ()) -> Usage | None:
     """Read the usage headers of one answer.
 
     :param headers: header names in lower case.
+    :param types: which types of the business use case header count, for it tells of other products too; empty: all.
     :return: ``None`` where no header says anything readable.
     """
     by_type: dict[str, float] = {}
     regain_minutes = 0.0
-    for kind, row in _rows(headers):
+    for kind, row in _rows(headers, types):
         shares = [value for key in ("call_count", "total_time", "total_cputime") if (value := _number(row.get(key)))]
         by_type[kind] = max([by_type.get(kind, 0.0), *shares])
         regain_minutes = max(regain_minutes, _number(row.get("estimated_time_to_regain_access")))
@@ -87,7 +88,7 @@ def time_to_wait(named: timedelta | None, refusals: int, *, abuse: bool = False)
     return max(named or timedelta(0), least)
 
 
-def _rows(headers: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(headers: Mapping[str, str], types: Collection[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name in APP_HEADERS:
         row = _json(headers.get(name))
         if isinstance(row, dict):
@@ -97,7 +98,9 @@ def _rows(headers: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]
         for row in rows if isinstance(rows, list) else ():
             if isinstance(row, dict):
                 kind = row.get("type")
-                yield (kind if isinstance(kind, str) and kind.replace("_", "").isalnum() else "other"), row
+                named = kind if isinstance(kind, str) and kind.replace("_", "").isalnum() else "other"
+                if not types or named in types:
+                    yield named, row
 
 
 def _json(text: str | None) -> Any:

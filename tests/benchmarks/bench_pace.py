@@ -30,12 +30,12 @@ import fsspec
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from airflow_provider_pageconv.dump.folders import FoldersExport
-from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump.export import Export
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import open_store
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.client import GraphClient
+from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.graph.protocol import Credentials
 from airflow_provider_pageconv.sandbox import Sandbox
 
@@ -220,7 +220,7 @@ def measure(shape: str, pace: float, latency: tuple[float, float]) -> Measuremen
         spec = Spec(platform="messenger", page_id=page_id, window=Window(None, None), run_key=run_key)
         with tempfile.TemporaryDirectory() as folder:
             store = open_store(fsspec.filesystem("file"), folder)
-            FoldersExport(spec, FOLDERS, client, store, Policy()).run()
+            Export(spec, FOLDERS, client, store, Policy()).run()
         ours.send("done")
         return judge(ours.recv(), pace)
     finally:

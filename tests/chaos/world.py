@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphTransientError
-from airflow_provider_pageconv.graph.protocol import Credentials, Request
+from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
 from airflow_provider_pageconv.sandbox.graph_api import Call
@@ -60,11 +60,22 @@ class World:
     misled: int = 0
     """Listings that did not tell the truth."""
 
+    passed: float = 0.0
+    """Seconds that have passed."""
+    skew: timedelta = timedelta(0)
+    """How much the worker's clock is ahead of the Page's."""
+
     def clock(self) -> datetime:
-        return self.now
+        """The worker's clock."""
+        return self.now + self.skew
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass."""
+        self.pass_time(seconds)
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
         self.box.clock = lambda: self.now
 
     def clear(self) -> None:
@@ -88,10 +99,10 @@ class World:
             return before
         return Entry(key, len(self.files[key][0]), self.files[key][1]) if key in self.files else None
 
-    def published(self) -> dict[str, Any] | None:
-        """The manifest of the only window there is."""
+    def published(self) -> dict[str, dict[str, Any]]:
+        """The manifests, by folder; each has one window only."""
         found = [json.loads(data) for key, (data, _) in self.files.items() if key.startswith("_manifests/")]
-        return found[0] if found else None
+        return {manifest["folder"]: manifest for manifest in found}
 
     def records(self, manifest: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
         """The records of a stream, from the files that a manifest names; all of them have to be there."""
@@ -128,6 +139,12 @@ class MemoryStore:
             raise FileNotFoundError(key)
         return self._world.files[key][0]
 
+    def size(self, key: str) -> int | None:
+        return len(self._world.files[key][0]) if key in self._world.files else None
+
+    def fetch(self, key: str, local: Path) -> None:
+        local.write_bytes(self.read(key))
+
     def list(self, prefix: str) -> list[Entry]:
         self._crash.around("store")
         world = self._world
@@ -153,19 +170,6 @@ class MemoryStore:
                 raise Crashed
 
 
-class Stop(threading.Event):
-    """Ends sleeps when it is set; time passes in the world only."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if not self.is_set() and timeout:
-            self._world.pass_time(timeout)
-        return self.is_set()
-
-
 class WorldClient(GraphClient):
     """The real client, whose calls go to the sandbox's Page without a socket in between."""
 
@@ -173,9 +177,9 @@ class WorldClient(GraphClient):
         self._world = world
         self._crash = crash
         credentials = Credentials(world.box.token)
-        super().__init__("http://127.0.0.1", credentials, version="v26.0", calls_per_second=0, stop=Stop(world))
+        super().__init__("http://127.0.0.1", credentials, version="v26.0", calls_per_second=0, timeout=60)
 
-    def _send(self, request: Request) -> tuple[int, Mapping[str, str], bytes]:
+    def exchange(self, request: Request, abandoned: threading.Event | None = None) -> Response:
         dies = self._crash.around("call")
         self._world.pass_time(1)
         box, params = self._world.box, dict(request.params)
@@ -188,8 +192,8 @@ class WorldClient(GraphClient):
         if kind == "reset":
             raise GraphTransientError("the network failed (ConnectionError)")
         body = reply.body[: len(reply.body) // 2] if kind == "cut" else b"<html>" if kind == "html" else reply.body
-        status = 502 if kind == "html" else reply.status
-        return status, {name.lower(): value for name, value in reply.headers}, body
+        status = (reply.fault.status or 502) if kind == "html" and reply.fault else reply.status
+        return Response(status, {name.lower(): value for name, value in reply.headers}, body)
 
 
 def start_of(day: int) -> datetime:

@@ -6,27 +6,32 @@ import gzip
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow_provider_pageconv.dump.folders import FoldersExport
-from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump.endings import LetGo
+from airflow_provider_pageconv.dump.engine import Event, Lane
+from airflow_provider_pageconv.dump.export import Export, FoldersFailed
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store, open_store
-from airflow_provider_pageconv.dump.walk import FolderExport
+from airflow_provider_pageconv.dump.summary import Outcome
 from airflow_provider_pageconv.dump.window import Window
+from airflow_provider_pageconv.dump.workers import Workers
 from airflow_provider_pageconv.graph.client import GraphClient
-from airflow_provider_pageconv.graph.protocol import Credentials
+from airflow_provider_pageconv.graph.errors import GraphError, GraphTransientError
+from airflow_provider_pageconv.graph.limits import Policy
+from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.servers.destinations import Destination
+from tests.simulated import SimulatedHands, SimulatedTime
 
 NOW = datetime(2026, 11, 21, 10, 0, 0, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 FOLDERS = ("inbox", "other", "page_done", "spam")
-MARKS = frozenset({"_page_id", "_platform", "_folder", "_fetched_at", "_export_id"})
+MARKS = frozenset({"_page_id", "_platform", "_folder", "_fetched_at", "_export_id", "_unavailable", "_carried"})
 NESTED = 25
 
 
@@ -61,58 +66,159 @@ def spec_of(
     return Spec(window=Window(since, until), run_key=run_key(run, clear), **options)
 
 
-class AtOnce:
-    """Makes the calls of an export and waits for nothing.
-
-    :param box: a sandbox, or a function that answers a request.
-    """
-
-    def __init__(self, box: Sandbox | None, get: Callable[..., Any] | None = None) -> None:
-        self.killed = threading.Event()
-        self._get = get or client_of(box).get  # type: ignore[arg-type]
-
-    def get(self, request: Any, on_call: Callable[[], None], save: Callable[[], None]) -> Any:
-        return self._get(request, on_call)
-
-    def stopped(self) -> bool:
-        return self.killed.is_set()
+Answers = Callable[[Request], Any]
+"""Answers a request with the JSON document of the body, or raises what the API refuses."""
 
 
-def folder_export(
+class ByFunction(GraphClient):
+    """A client whose answers are made by a function, without a socket in between."""
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__("http://127.0.0.1", Credentials("token"), version="v26.0", calls_per_second=0)
+        self._answers = answers
+
+    def exchange(self, request: Request, abandoned: threading.Event) -> Response:
+        return Response(200, {}, json.dumps(self._answers(request)).encode())
+
+
+def exporting(
     box: Sandbox | None,
     store: Store,
-    folder: str = "inbox",
+    folders: Sequence[str] = ("inbox",),
     *,
-    caller: AtOnce | None = None,
-    clock: Callable[[], datetime] | None = None,
+    client: GraphClient | None = None,
+    policy: Policy | None = None,
+    settled: datetime | None = None,
     **options: Any,
-) -> FolderExport:
-    """Return the export of one folder, by the sandbox's clock."""
-    now = clock or (box.clock if box else lambda: NOW)
-    return FolderExport(spec_of(box, **options), folder, caller or AtOnce(box), store, clock=now)
+) -> Export:
+    """Return the export of some folders, as one try of a task makes it; it fails at a limit."""
+    client = client or client_of(box)  # type: ignore[arg-type]
+    return Export(spec_of(box, **options), folders, client, store, policy or Policy(fail=True), settled=settled)
 
 
-def go(export: FolderExport) -> tuple[Mapping[str, Any], bool]:
-    """Export a folder as one try of a task does; the manifest that is published then, and whether it is a new one."""
-    published = export.done_before()
-    if published is not None:
-        return published, False
-    export.begin()
-    done = export.run()
-    export.destination.tidy()
-    return done
+def export(
+    box: Sandbox | None, store: Store, folder: str = "inbox", *, clock: Callable[[], datetime] | None = None, **how: Any
+) -> Mapping[str, Any]:
+    """Export one folder in one try, by the sandbox's clock, in the thread that calls this; its manifest.
+
+    :raises Exception: what ended the folder, itself.
+    """
+    return go(exporting(box, store, (folder,), **how), clock or (box.clock if box else lambda: NOW))
 
 
-def export(box: Sandbox | None, store: Store, folder: str = "inbox", **options: Any) -> tuple[Mapping[str, Any], bool]:
-    """Export one folder in one try."""
-    return go(folder_export(box, store, folder, **options))
+def go(one: Export, clock: Callable[[], datetime] = lambda: NOW) -> Mapping[str, Any]:
+    """Run one try of a folder's export by a clock; its manifest.
+
+    :raises Exception: what ended the folder, itself.
+    """
+    hands = _Clocked(one, clock)
+    try:
+        return _only(one.export(hands))
+    except FoldersFailed as failed:
+        [error] = failed.errors.values()
+        raise error from None
+    finally:
+        hands.workers.close()
 
 
-def all_folders(
-    box: Sandbox, store: Store, folders: tuple[str, ...] = FOLDERS, client: GraphClient | None = None, **options: Any
-) -> FoldersExport:
-    """Return the export of several folders side by side, which fails at a limit."""
-    return FoldersExport(spec_of(box, **options), folders, client or client_of(box), store, Policy(fail=True))
+def _only(outcomes: list[Outcome]) -> Mapping[str, Any]:
+    [outcome] = outcomes
+    return outcome.manifest
+
+
+class _Clocked:
+    """The workers that ship, with a clock of the test's. What no worker thread may live on after ends the try as it is."""
+
+    def __init__(self, one: Export, clock: Callable[[], datetime]) -> None:
+        client = one._client
+        self.clock = clock
+        self._broken: list[BaseException] = []
+
+        def exchange(request: Request, abandoned: threading.Event) -> Response:
+            try:
+                return client.exchange(request, abandoned)
+            except GraphError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a check of the test's that fails, for one
+                self._broken.append(error)
+                raise GraphTransientError("the test has failed") from None
+
+        self.workers = one._workers = Workers(exchange)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.workers, name)
+
+    def run(self, number: int, lane: Lane, work: Callable[[], Any]) -> None:
+        def watched() -> Any:
+            try:
+                return work()
+            except Exception:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the owner raises it, as in a process that is gone
+                self._broken.append(error)
+                return None
+
+        self.workers.run(number, lane, watched)
+
+    def next(self, timeout: float) -> Event | None:
+        event = self.workers.next(timeout)
+        if self._broken:
+            raise self._broken[0]
+        return event
+
+
+def simulated(
+    one: Export, box: Sandbox | None = None, time: SimulatedTime | None = None, **how: Any
+) -> tuple[list[Outcome], SimulatedHands]:
+    """Run one try in a time that passes in its waits alone, and takes the sandbox's clock with it.
+
+    :param how: how the hands are; see :class:`~tests.simulated.SimulatedHands`.
+    :return: what came of it, and the hands.
+    """
+    hands = hands_of(one, box, time, **how)
+    return one.export(hands), hands
+
+
+def hands_of(one: Export, box: Sandbox | None = None, time: SimulatedTime | None = None, **how: Any) -> SimulatedHands:
+    """Return hands that make the calls of an export, in a time that the sandbox's clock goes by."""
+    clock = time or SimulatedTime(box.clock() if box else NOW)
+    if box:
+        box.clock = lambda: clock.now
+    never = threading.Event()
+    return SimulatedHands(lambda request: one._client.exchange(request, never), clock, **how)
+
+
+def export_in_time(
+    box: Sandbox | None, store: Store, folder: str = "inbox", *, time: SimulatedTime | None = None, **how: Any
+) -> Mapping[str, Any]:
+    """Export one folder in one try, in a time that passes in its waits alone; its manifest.
+
+    :raises Exception: what ended the folder, itself.
+    """
+    try:
+        return _only(simulated(exporting(box, store, (folder,), **how), box, time)[0])
+    except FoldersFailed as failed:
+        [error] = failed.errors.values()
+        raise error from None
+
+
+def in_tries(
+    box: Sandbox, store: Store, folders: Sequence[str] = ("inbox",), *, time: SimulatedTime | None = None, most: int = 50,
+    seconds: float = 0.0, **how: Any,
+) -> tuple[list[Outcome], int]:  # fmt: skip
+    """Export some folders in as many tries as it takes: each comes back when the one before wants to.
+
+    :param most: tries.
+    :param seconds: how long a call takes.
+    :return: what came of it, and in how many tries.
+    """
+    time = time or SimulatedTime(box.clock())
+    for number in range(1, most + 1):
+        try:
+            return simulated(exporting(box, store, folders, **how), box, time, seconds=seconds)[0], number
+        except LetGo as pause:  # noqa: PERF203 - the loop is there for it
+            time.pass_(max((pause.moment - time.now).total_seconds(), 0.0))
+    raise AssertionError(f"it has not come to its end in {most} tries")
 
 
 # What is owed
@@ -164,12 +270,33 @@ def owed(
     return result
 
 
+RUN, LATE = 25, timedelta(minutes=10)
+"""So many rows in a row that are known, so much older than the head was, end a reading of the head."""
+
+
 def least_calls(data: Mapping[str, Any], folder: str, page_size: int = 100, *, nested: int = NESTED) -> int:
-    """Return the fewest calls that a dump of a folder takes, by the formula that the project has set itself."""
+    """Return the fewest calls that a dump of a folder that stands still takes, by the formula that the project has set itself."""
     threads = [thread for thread in data["threads"] if thread["folder"] == folder]
-    pages = max(1, math.ceil(len(threads) / page_size))
     rest = sum(math.ceil(max(0, len(thread["messages"]) - nested) / page_size) for thread in threads)
-    return pages + (pages > 1) + rest
+    return list_calls(data, folder, page_size) + rest
+
+
+def list_calls(data: Mapping[str, Any], folder: str, page_size: int = 100) -> int:
+    """Return how many of them are for the list: a walk, and where it is longer than a page its head once more.
+
+    Where the head does not fit a page, once again, for that brought nothing.
+    """
+    times = [moment(thread["node"]["updated_time"]) for thread in data["threads"] if thread["folder"] == folder]
+    pages = max(1, math.ceil(len(times) / page_size))
+    if pages == 1:
+        return 1
+    head, run = pages, 0
+    for place, time in enumerate(times):
+        run = run + 1 if time < times[0] - LATE else 0
+        if place % page_size == page_size - 1 and run >= RUN:
+            head = place // page_size + 1
+            break
+    return pages + (head if head == 1 else 2 * head)
 
 
 def held(box: Sandbox) -> dict[str, list[str]]:
@@ -294,6 +421,37 @@ class Breaking:
         return operation
 
 
+class Meanwhile:
+    """A store that lets something else happen, once, right before its first operation of a kind.
+
+    :param operation: which operation.
+    :param key: a part of the key that it is done with.
+    """
+
+    def __init__(self, store: Store, happens: Callable[[], object], operation: str, key: str = "") -> None:
+        self._store = store
+        self._operation, self._key = operation, key
+        self._happens: list[Callable[[], object]] = [happens]
+        self._lock = threading.Lock()
+
+    def with_scratch(self, prefix: str) -> Store:
+        other = Meanwhile(self._store.with_scratch(prefix), lambda: None, self._operation, self._key)
+        other._happens, other._lock = self._happens, self._lock
+        return other
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def operation(*arguments: Any) -> Any:
+            if name == self._operation and self._key in str(arguments[-1]):
+                with self._lock:  # who comes second waits for what happens
+                    if self._happens:
+                        self._happens.pop()()
+            return method(*arguments)
+
+        return operation if name == self._operation else method
+
+
 IN_FLIGHT = 5
 """Calls of one folder that may be under way at the same time: one of the list, and four of threads."""
 
@@ -301,13 +459,13 @@ IN_FLIGHT = 5
 @contextmanager
 def every_step_saved() -> Iterator[None]:
     """Let a checkpoint follow each step, in place of one in 40 seconds."""
-    from airflow_provider_pageconv.dump import walk
+    from airflow_provider_pageconv.dump import folder
 
-    before, walk.CHECKPOINT_SECONDS = walk.CHECKPOINT_SECONDS, -1.0
+    before, folder.CHECKPOINT_SECONDS = folder.CHECKPOINT_SECONDS, -1.0
     try:
         yield
     finally:
-        walk.CHECKPOINT_SECONDS = before
+        folder.CHECKPOINT_SECONDS = before
 
 
 def checkpoints(files: Destination) -> list[dict[str, Any]]:

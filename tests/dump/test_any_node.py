@@ -13,8 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pageconv.graph.errors import GraphError
-from airflow_provider_pageconv.graph.protocol import Answer, decipher
-from tests.dump.exporting import DAY, NOW, AtOnce, export, store_of
+from tests.dump.exporting import DAY, NOW, ByFunction, export_in_time, store_of
 from tests.servers.destinations import local
 
 MOST_CALLS = 60
@@ -67,12 +66,11 @@ class Babbling:
     def __init__(self, lists: list[Any], inner: list[Any]) -> None:
         self.lists, self.inner, self.calls = list(lists), list(inner), 0
 
-    def __call__(self, request: Any, on_call: Any) -> Answer:
-        on_call()
+    def __call__(self, request: Any) -> Any:
         self.calls += 1
         assert self.calls < MOST_CALLS, "it goes on for ever"
         left = self.lists if request.path.endswith("/conversations") else self.inner
-        return decipher(200, {}, json.dumps(left.pop(0) if left else {"data": []}).encode(), request)
+        return left.pop(0) if left else {"data": []}
 
 
 NAMES_NOBODY_CAN_WRITE = {
@@ -92,7 +90,7 @@ def test_any_rows_end_in_a_manifest_or_in_a_graph_error(lists: list[Any], inner:
         files = local(Path(folder) / "export")
         for _ in range(10):
             with contextlib.suppress(GraphError):
-                export(None, store_of(files), caller=AtOnce(None, api), since=since, until=NOW)
+                export_in_time(None, store_of(files), client=ByFunction(api), since=since, until=NOW)
                 break
         else:
             pytest.fail("the API has nothing strange left to say, and the export does not end")

@@ -18,11 +18,12 @@ from tests.dump.exporting import (
     FOLDERS,
     MARKS,
     NOW,
-    all_folders,
     assert_holds,
     assert_tidy,
     bare,
     export,
+    export_in_time,
+    exporting,
     least_calls,
     owed,
     raw_lines,
@@ -30,6 +31,11 @@ from tests.dump.exporting import (
     store_of,
 )
 from tests.servers.destinations import Destination, local
+
+UNDATED = (
+    "{} messages of {} conversations came without a time, so that nobody can tell whether they belong into the window: left "
+    "out. The API gives details of the 20 newest messages of a conversation only; shorter windows help."
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_records_are_those_of_the_page_and_the_calls_are_the_least(
     """Every conversation and message of four folders, by id and content, on a local folder and on S3."""
     big_box.forget()
     data = big_box.data()
-    outcomes = all_folders(big_box, store_of(destination_files)).run()
+    outcomes = exporting(big_box, store_of(destination_files), FOLDERS).run()
 
     assert_holds(destination_files, owed(data))
     assert_tidy(destination_files)
@@ -61,23 +67,24 @@ def test_records_are_those_of_the_page_and_the_calls_are_the_least(
         if call.edge == "messages":
             by_folder[threads[call.path.split("/")[2]]] += 1
     assert by_folder == {folder: least_calls(data, folder) for folder in FOLDERS}
-    assert [outcome.api_calls for outcome in outcomes] == list(by_folder.values())
+    assert [outcome.manifest["api_calls"] for outcome in outcomes] == list(by_folder.values())
     assert {call.method for call in big_box.requests} == {"GET"}
     content = b"".join(destination_files.read(name) for name in destination_files.names())
     assert b'"paging"' not in content
 
 
 def test_a_record_is_the_node_and_the_export_s_own_keys(big_box: Sandbox, tmp_path: Path) -> None:
-    """``_page_id``, ``_platform``, ``_folder``, ``_fetched_at``, ``_export_id``, and on messages two more."""
+    """Page, platform, folder, when, by which export, and two marks that are always there; on messages their thread too."""
     files = local(tmp_path / "export")
     before = datetime.now(timezone.utc)
-    manifest, _ = export(big_box, store_of(files), "spam")
+    manifest = export(big_box, store_of(files), "spam")
     conversations, messages = files.records("conversations"), files.records("messages")
     assert conversations
     assert messages
     for record in conversations + messages:
-        own = {name for name in record if name.startswith("_")} - {"_conversation_id", "_unavailable"}
-        assert own == MARKS
+        own = {name for name in record if name.startswith("_")}
+        assert own - {"_conversation_id"} == MARKS
+        assert ("_conversation_id" in record) == (record in messages)
         assert record["_page_id"] == big_box.page.id
         assert record["_platform"] == "messenger"
         assert record["_folder"] == "spam"
@@ -85,11 +92,11 @@ def test_a_record_is_the_node_and_the_export_s_own_keys(big_box: Sandbox, tmp_pa
         assert record["_fetched_at"].endswith("Z")
         fetched = datetime.fromisoformat(record["_fetched_at"].replace("Z", "+00:00"))
         assert before - timedelta(seconds=1) < fetched < datetime.now(timezone.utc) + timedelta(seconds=1)
-    assert not any("_conversation_id" in record or "_unavailable" in record for record in conversations)
+        assert record["_carried"] is False
+    assert {record["_unavailable"] for record in conversations} == {False}
     for record in messages:
-        assert ("_unavailable" in record) == ("from" not in record)
-        assert record.get("_unavailable", True) is True
-    assert manifest["messages_unavailable"] == sum("_unavailable" in record for record in messages) > 0
+        assert record["_unavailable"] is ("from" not in record)
+    assert manifest["messages_unavailable"] == sum(record["_unavailable"] for record in messages) > 0
 
 
 def test_no_line_holds_a_raw_separator(big_box: Sandbox, tmp_path: Path) -> None:
@@ -119,22 +126,19 @@ def test_messages_beyond_the_newest_twenty_are_exported_as_far_as_the_api_gives_
     """Whether they come as bare ids, with their time, or whole; the manifest counts those without details."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 12}, messages=60, long_every=3, now=NOW, details=details) as box:
-        manifest, _ = export(box, store_of(files), page_size=10)
+        manifest = export(box, store_of(files), page_size=10)
         assert_holds(files, owed(box.data()))
         assert len(box.requests) == least_calls(box.data(), "inbox", 10)
     assert manifest["messages"] == 4 * 60 + 8 * 2
     assert manifest["messages_unavailable"] == (0 if details == "all" else 4 * 40)
-    assert (
-        sum(record.get("_unavailable", False) for record in files.records("messages"))
-        == manifest["messages_unavailable"]
-    )
+    assert sum(record["_unavailable"] for record in files.records("messages")) == manifest["messages_unavailable"]
 
 
 def test_instagram_is_one_list_for_which_no_folder_is_sent(tmp_path: Path) -> None:
     """It lies in ``folder=all``, and Messenger's threads are not in it."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=20, instagram=250, messages=30, now=NOW) as box:
-        manifest, _ = export(box, store_of(files), "all", platform="instagram")
+        manifest = export(box, store_of(files), "all", platform="instagram")
         owes = owed(box.data(), platform="instagram")
         asked = list(box.requests)
         least = least_calls({"threads": [one for one in box.data()["threads"] if one["folder"] == "all"]}, "all")
@@ -152,7 +156,7 @@ def test_without_messages_only_conversations_are_exported(tmp_path: Path) -> Non
     """No message is asked for, and there is no file of them."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 250}, now=NOW) as box:
-        manifest, _ = export(box, store_of(files), messages=False)
+        manifest = export(box, store_of(files), messages=False)
         assert_holds(files, owed(box.data(), messages=False))
         assert len(box.requests) == 4
         assert not any("messages" in call.params["fields"] for call in box.requests)
@@ -160,23 +164,23 @@ def test_without_messages_only_conversations_are_exported(tmp_path: Path) -> Non
     assert (manifest["conversations"], manifest["messages"], manifest["fields"]["messages"]) == (250, 0, None)
 
 
-def test_own_fields_are_asked_for_and_with_them_id_and_time(tmp_path: Path) -> None:
-    """A choice of fields is kept to, but for what the export itself cannot do without."""
+def test_own_fields_are_asked_for_and_with_them_id_time_and_count(tmp_path: Path) -> None:
+    """A choice of fields is kept to, but for what the export itself needs."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 5}, now=NOW) as box:
-        manifest, _ = export(
+        manifest = export(
             box, store_of(files), conversation_fields=("participants{id}", "link"), message_fields=("message",)
         )
     assert manifest["fields"] == {
-        "conversations": ["id", "updated_time", "participants{id}", "link"],
+        "conversations": ["id", "updated_time", "message_count", "participants{id}", "link"],
         "messages": ["id", "created_time", "message"],
     }
     for record in files.records("conversations"):
-        assert set(bare(record)) == {"id", "updated_time", "participants", "link"}
+        assert set(bare(record)) == {"id", "updated_time", "message_count", "participants", "link"}
         assert all(set(person) == {"id"} for person in record["participants"]["data"])
     for record in files.records("messages"):
         assert set(bare(record)) <= {"id", "created_time", "message"}
-        assert "_unavailable" not in record
+        assert record["_unavailable"] is False
     assert manifest["messages_unavailable"] == 0
     assert manifest["warnings"] == [
         "message_fields has no 'from': nobody can tell which messages came without their details."
@@ -187,8 +191,8 @@ def test_a_documented_field_that_is_refused_is_left_out_and_named(tmp_path: Path
     """One warning each, in the manifest, and the rest is there."""
     files = local(tmp_path / "export")
     refused = {"UnifiedThread": ["wallpaper"], "Message": ["story"]}
-    with Sandbox(conversations=0, folders={"inbox": 5}, now=NOW, refused_fields=refused) as box:
-        manifest, _ = export(box, store_of(files))
+    with Sandbox(conversations=0, folders={"inbox": 5}, now=NOW, refused_fields=refused, details="all") as box:
+        manifest = export(box, store_of(files))
     assert len(files.records("conversations")) == 5
     assert manifest["dropped_fields"] == ["conversations.wallpaper", "messages.story"]
     assert manifest["warnings"] == [
@@ -203,7 +207,7 @@ def test_inner_lists_that_have_a_further_page_are_counted(tmp_path: Path) -> Non
     """What was not fetched of attachments and reactions is said, and their links are not in the records."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 30}, now=NOW, crowded_every=3, details="all") as box:
-        manifest, _ = export(box, store_of(files))
+        manifest = export(box, store_of(files))
         crowded = sum(
             len(message.get("attachments", {}).get("data", ())) > 25
             for thread in box.data()["threads"]
@@ -221,9 +225,12 @@ def test_inner_lists_that_have_a_further_page_are_counted(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_parts_roll_and_the_manifest_tells_the_truth_of_each(compression: str, destination_files: Destination) -> None:
-    """Records, bytes and SHA-256 of every file are those of the file; no part is larger than asked for."""
+    """Records, bytes and SHA-256 of every file are those of the file; no part holds more than asked for.
+
+    A checkpoint closes the parts, so some hold less.
+    """
     with Sandbox(conversations=0, folders={"inbox": 130}, messages=30, long_every=5, now=NOW) as box:
-        manifest, _ = export(box, store_of(destination_files), max_part_records=40, compression=compression)
+        manifest = export(box, store_of(destination_files), max_part_records=40, compression=compression)
         assert_holds(destination_files, owed(box.data()))
     suffix = ".jsonl.gz" if compression == "gzip" else ".jsonl"
     by_stream: dict[str, list[int]] = {"conversations": [], "messages": []}
@@ -235,8 +242,7 @@ def test_parts_roll_and_the_manifest_tells_the_truth_of_each(compression: str, d
         assert entry["path"].endswith(suffix)
         assert set(entry) == {"path", "stream", "records", "bytes", "sha256"}
         by_stream[entry["stream"]].append(entry["records"])
-    assert sorted(by_stream["conversations"], reverse=True) == [40, 40, 40, 10]
-    assert max(by_stream["messages"]) == 40
+    assert max(by_stream["conversations"]) == max(by_stream["messages"]) == 40
     assert (sum(by_stream["conversations"]), sum(by_stream["messages"])) == (130, manifest["messages"])
     paths = [entry["path"] for entry in manifest["files"]]
     assert len(set(paths)) == len(paths)
@@ -247,9 +253,8 @@ def test_the_manifest_says_what_was_exported_how_and_at_what_cost(tmp_path: Path
     """Every key that readers hold on to."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"other": 3}, now=NOW) as box:
-        manifest, is_new = export(box, store_of(files), "other", since=NOW - 40 * DAY, until=NOW)
+        manifest = export(box, store_of(files), "other", since=NOW - 40 * DAY, until=NOW)
         page_id = box.page.id
-    assert is_new
     place = f"platform=messenger/page_id={page_id}/folder=other"
     window = "window=20261012T100000Z--20261121T100000Z"
     ((name, published),) = files.manifests().items()
@@ -276,6 +281,7 @@ def test_the_manifest_says_what_was_exported_how_and_at_what_cost(tmp_path: Path
         "messages_unavailable": 10,
         "messages_undated": 0,
         "conversations_unavailable": 0,
+        "conversations_incomplete": 0,
         "file_format": "jsonl",
         "compression": "gzip",
         "graph_version": "v26.0",
@@ -287,7 +293,7 @@ def test_the_manifest_says_what_was_exported_how_and_at_what_cost(tmp_path: Path
         "provider_version": __version__,
     }
     # The thread of 30 messages has ten without a time; the window has a beginning, and so they are not exported.
-    expected.update(messages=24, messages_unavailable=0, messages_undated=10)
+    expected.update(messages=24, messages_unavailable=0, messages_undated=10, warnings=[UNDATED.format(10, 1)])
     assert {key: manifest[key] for key in expected} == expected
     assert {"export_id", "files", "fields"} <= set(manifest)
 
@@ -295,7 +301,7 @@ def test_the_manifest_says_what_was_exported_how_and_at_what_cost(tmp_path: Path
 def test_an_empty_folder_and_an_empty_page_have_a_manifest_without_files(destination_files: Destination) -> None:
     """Nothing found is a result: counts of 0, one call for each folder."""
     with Sandbox(conversations=0) as box:
-        outcomes = all_folders(box, store_of(destination_files)).run()
+        outcomes = exporting(box, store_of(destination_files), FOLDERS).run()
         assert len(box.requests) == 4
     assert len(destination_files.manifests()) == 4
     for manifest in destination_files.manifests().values():
@@ -310,7 +316,7 @@ def test_a_person_s_conversations_alone_are_exported(tmp_path: Path) -> None:
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 40}, now=NOW) as box:
         person = next(iter(box.page.threads())).person.id
-        manifest, _ = export(box, store_of(files), user_id=person)
+        manifest = export(box, store_of(files), user_id=person)
         mine = [thread for thread in box.page.threads() if thread.person.id == person]
         assert {call.params["user_id"] for call in box.requests if call.edge == "conversations"} == {person}
     assert sorted(record["id"] for record in files.records("conversations")) == sorted(thread.id for thread in mine)
@@ -321,7 +327,7 @@ def test_an_unknown_person_has_no_conversations(tmp_path: Path) -> None:
     """An empty result, not an error."""
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 40}, now=NOW) as box:
-        manifest, _ = export(box, store_of(files), user_id="1234567890123456")
+        manifest = export(box, store_of(files), user_id="1234567890123456")
     assert (manifest["conversations"], manifest["messages"], manifest["files"]) == (0, 0, [])
 
 
@@ -348,7 +354,7 @@ def test_what_the_api_does_wrong_in_passing_changes_nothing_in_the_result(fault:
     files = local(tmp_path / "export")
     with Sandbox(conversations=0, folders={"inbox": 70}, messages=60, long_every=9, now=NOW) as box:
         box.faults.add(fault)
-        manifest, _ = export(box, store_of(files), page_size=20)
+        manifest = export_in_time(box, store_of(files), page_size=20)
         assert_holds(files, owed(box.data()))
         assert manifest["api_calls"] == len(box.requests)
         assert fault.fired
@@ -361,9 +367,8 @@ def test_a_thread_that_goes_away_half_way_keeps_what_was_got(tmp_path: Path) -> 
     with Sandbox(conversations=0, folders={"inbox": 4}, messages=60, long_every=1, now=NOW, details="all") as box:
         lost = list(box.page.threads())[1].id
         box.faults.add(Fault("unavailable", thread=lost, at=2))
-        manifest, _ = export(box, store_of(files), page_size=10)
-    (record,) = (record for record in files.records("conversations") if "_unavailable" in record)
-    assert (record["id"], record["_unavailable"]) == (lost, True)
+        manifest = export_in_time(box, store_of(files), page_size=10)
+    assert [record["id"] for record in files.records("conversations") if record["_unavailable"]] == [lost]
     assert manifest["conversations_unavailable"] == 1
     assert sum(message["_conversation_id"] == lost for message in files.records("messages")) == 35
     assert manifest["messages"] == 3 * 60 + 35

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import threading
+import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from tests.dump import victim
 from tests.dump.exporting import (
     FOLDERS,
     IN_FLIGHT,
-    all_folders,
     assert_holds,
     assert_tidy,
+    exporting,
     least_calls,
+    list_calls,
     owed,
     run_key,
     store_of,
@@ -54,18 +56,38 @@ def _kill_at(
     *,
     after: float = 0.0,
     checkpoint_seconds: float = -1.0,
+    when_safe: bool = False,
 ) -> None:
+    """Kill a process at its so-many-th call.
+
+    :param after: or so many seconds later.
+    :param when_safe: or when all answers before are in a checkpoint, which is written while further calls are made.
+    """
     options = {"platform": "messenger", "page_id": box.page.id, "run_key": run_key(), "page_size": 10}
     process = context.Process(
         target=victim.export,
         args=(box.url, box.token, FOLDERS, files.root, s3, options, tempfile.tempdir, checkpoint_seconds),
     )
     kill = threading.Timer(after, process.kill) if after else None
-    life = box.life.add(Life("call", at=call, do=lambda _: kill.start() if kill else process.kill()))
+
+    def strike(_: object) -> None:
+        if when_safe:
+            _wait_for_quiet(files)
+        kill.start() if kill else process.kill()
+
+    life = box.life.add(Life("call", at=call, do=strike))
     process.start()
     process.join(60)
     assert process.exitcode == -9, "it came to its end before it was killed"
     life.times = 0
+
+
+def _wait_for_quiet(files: Destination) -> None:
+    before, since = None, time.monotonic()
+    while time.monotonic() - since < 0.1:
+        time.sleep(0.01)
+        if (now := files.names("_staging")) != before:
+            before, since = now, time.monotonic()
 
 
 def test_killed_at_each_call_in_turn_it_loses_and_doubles_nothing(processes: ForkServerContext, tmp_path: Path) -> None:
@@ -78,8 +100,8 @@ def test_killed_at_each_call_in_turn_it_loses_and_doubles_nothing(processes: For
             files = local(tmp_path / str(number))
             box.forget()
             box.life.clear()
-            _kill_at(processes, box, files, number)
-            all_folders(box, store_of(files), page_size=10).run()
+            _kill_at(processes, box, files, number, when_safe=True)
+            exporting(box, store_of(files), FOLDERS, page_size=10).run()
             assert_holds(files, owed(data))
             assert_tidy(files)
             assert len(box.requests) <= least + len(FOLDERS) * IN_FLIGHT
@@ -89,11 +111,24 @@ def test_killed_at_each_call_in_turn_it_loses_and_doubles_nothing(processes: For
                     folder_calls[call.params["folder"]] += 1
             # A list is walked by one call at a time: no more than that one is made twice.
             for folder in FOLDERS:
-                pages = least_calls({"threads": [
-                    {**thread, "messages": []} for thread in data["threads"]
-                ]}, folder, 10)  # fmt: skip
+                pages = list_calls(data, folder, 10)
                 assert pages <= folder_calls[folder] <= pages + 1
         assert least > 10
+
+
+def test_killed_while_a_checkpoint_may_be_on_its_way_it_loses_and_doubles_nothing(
+    processes: ForkServerContext, tmp_path: Path
+) -> None:
+    """At some of the calls, whatever is just being written then."""
+    with Sandbox(conversations=0, folders={"inbox": 23, "other": 11}, messages=45, long_every=12) as box:
+        data = box.data()
+        for number in range(2, sum(least_calls(data, folder, 10) for folder in FOLDERS), 3):
+            files = local(tmp_path / str(number))
+            box.life.clear()
+            _kill_at(processes, box, files, number)
+            exporting(box, store_of(files), FOLDERS, page_size=10).run()
+            assert_holds(files, owed(data))
+            assert_tidy(files)
 
 
 def test_killed_while_a_call_hangs_it_keeps_what_was_fetched_before(
@@ -107,7 +142,7 @@ def test_killed_while_a_call_hangs_it_keeps_what_was_fetched_before(
         _kill_at(processes, box, files, 20, after=4.0, checkpoint_seconds=1.0)
         box.life.clear()
         box.faults.remove(silence)
-        all_folders(box, store_of(files), page_size=10).run()
+        exporting(box, store_of(files), FOLDERS, page_size=10).run()
         assert len(box.requests) <= least + len(FOLDERS)
         manifests = files.manifests().values()
         assert sum(manifest["api_calls"] for manifest in manifests) == len(box.requests)
@@ -122,9 +157,9 @@ def test_killed_again_and_again_it_comes_to_its_end(processes: ForkServerContext
         data = box.data()
         for _ in range(4):
             box.life.clear()
-            _kill_at(processes, box, files, 6)
+            _kill_at(processes, box, files, 6, when_safe=True)
         box.life.clear()
-        all_folders(box, store_of(files), page_size=10).run()
+        exporting(box, store_of(files), FOLDERS, page_size=10).run()
         assert len(box.requests) <= sum(least_calls(data, folder, 10) for folder in FOLDERS) + 4 * len(FOLDERS)
     assert_holds(files, owed(data))
     assert_tidy(files)
@@ -143,7 +178,7 @@ def test_what_a_killed_process_left_on_its_disk_is_removed_by_the_next_one(
         during: set[Path] = set()
         box.life.add(Life("call", every=1, do=lambda _: during.update(scratch.iterdir())))
         with scratch_folder() as alive:
-            all_folders(box, store_of(files), page_size=10).run()
+            exporting(box, store_of(files), FOLDERS, page_size=10).run()
             assert alive.is_dir()
         assert alive in during
         assert during.isdisjoint(left)
@@ -168,6 +203,6 @@ def test_killed_on_s3_it_loses_and_doubles_nothing(
             files = on_s3(server, f"killed-{number}")
             box.life.clear()
             _kill_at(processes, box, files, number, s3)
-            all_folders(box, store_of(files), page_size=10).run()
+            exporting(box, store_of(files), FOLDERS, page_size=10).run()
             assert_holds(files, owed(data))
             assert_tidy(files)

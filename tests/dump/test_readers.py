@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.dump.walk import FolderExport
+from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.sandbox import Life, Sandbox
 from tests.dump.exporting import (
     DAY,
     NOW,
-    AtOnce,
     Breaking,
     Broken,
+    Meanwhile,
     assert_reads_one_of,
+    client_of,
     export,
-    folder_export,
-    go,
     held,
     raw_lines,
     store_of,
@@ -44,30 +44,35 @@ def box_of(threads: int, **options: Any) -> Sandbox:
 class Story:
     """What happened when, by the clock of one process.
 
-    :param calls: export id, and when each of its calls began.
+    :param calls: run, and when each of its calls began.
+    :param run_of: export id, and its run.
     :param globbed: export id, and when a file of it had been seen by who globs the streams.
     """
 
     box: Sandbox
     files: Destination
     calls: list[tuple[str, float]] = field(default_factory=list)
+    run_of: dict[str, str] = field(default_factory=dict)
     globbed: list[tuple[str, float]] = field(default_factory=list)
     readings: dict[str, int] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
 
-    def export(self, run: str, store: Any = None, **options: Any) -> FolderExport:
-        """Return a folder's export whose calls are noted."""
-        caller = AtOnce(self.box)
-        get = caller.get
+    def export(self, run: str, store: Store | None = None, **options: Any) -> None:
+        """Export the folder in one try of a run, and note the calls."""
+        options |= {"max_part_records": 5, "page_size": 3}
+        store = Listening(store or store_of(self.files), self.run_of)
+        export(self.box, store, client=self._noting(run), run=run, **options)
+
+    def _noting(self, run: str) -> GraphClient:
+        client = client_of(self.box)
+        exchange = client.exchange
 
         def noted(*arguments: Any) -> Any:
-            self.calls.append((one.progress.export_id, time.monotonic()))
-            return get(*arguments)
+            self.calls.append((run, time.monotonic()))
+            return exchange(*arguments)
 
-        caller.get = noted  # type: ignore[method-assign]
-        options |= {"max_part_records": 5, "page_size": 3}
-        one = folder_export(self.box, store or store_of(self.files), caller=caller, run=run, **options)
-        return one
+        client.exchange = noted  # type: ignore[method-assign]
+        return client
 
     def names(self) -> list[str]:
         """Glob the streams."""
@@ -111,6 +116,25 @@ class Story:
                 worker.join()
 
 
+class Listening:
+    """A store that notes of each manifest whose export it is, and which run made it."""
+
+    def __init__(self, store: Store, run_of: dict[str, str]) -> None:
+        self._store, self._run_of = store, run_of
+
+    def with_scratch(self, prefix: str) -> Store:
+        return Listening(self._store.with_scratch(prefix), self._run_of)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put_bytes(self, data: bytes, key: str) -> None:
+        if key.startswith("_manifests/"):
+            manifest = json.loads(data)
+            self._run_of[manifest["export_id"]] = manifest["run_key"]["run_id"]
+        self._store.put_bytes(data, key)
+
+
 def export_of(name: str) -> str:
     """Return the export id in the name of a part file."""
     return name.rpartition("/")[2].rsplit("-", 2)[0]
@@ -125,7 +149,7 @@ def test_at_every_instant_readers_see_what_they_were_promised(destination_files:
     draw = random.Random(7)
     with box_of(8, messages=2) as box:
         story = Story(box, destination_files)
-        go(story.export("run-0"))
+        story.export("run-0")
         allowed = [held(box)]
 
         def by_manifest(again: int = 20) -> None:
@@ -145,42 +169,36 @@ def test_at_every_instant_readers_see_what_they_were_promised(destination_files:
                 if number % 3 == 1:
                     breaking = Breaking(store_of(destination_files), draw.randint(1, 9), only=("copy", "delete"))
                     with contextlib.suppress(Broken):
-                        go(story.export(f"run-{number}", breaking))
+                        story.export(f"run-{number}", breaking)
                         crashes -= 1
                     crashes += 1
                 elif number % 3 == 2:
                     race(story, f"run-{number}-a", f"run-{number}-b")
-                go(story.export(f"run-{number}"))
+                story.export(f"run-{number}")
         assert story.errors == []
         assert crashes >= 2
         assert all(story.readings[reader] > 3 for reader in ("manifest", "glob")), story.readings
         last_call = dict(story.calls)
-        too_early = [one for one, at in story.globbed if at < last_call[one]]
+        too_early = [one for one, at in story.globbed if at < last_call[story.run_of[one]]]
         assert too_early == []
         # What a race left is swept by the folder's next export seven days later.
         week = datetime.now(timezone.utc) + timedelta(days=8)
-        go(story.export("run-later", clock=lambda: week))
+        story.export("run-later", clock=lambda: week)
         assert len(story.exports()) == 1
         assert_reads_one_of(destination_files, [held(box)])
 
 
 def race(story: Story, *runs: str) -> None:
-    """Let runs export the same window at once."""
-    exports = [story.export(run) for run in runs]
-    for one in exports:
-        assert one.done_before() is None
-        one.begin()
-    barrier = threading.Barrier(len(exports))
+    """Let runs export the same window at once, and publish at once."""
+    barrier = threading.Barrier(len(runs))
 
-    def run(one: FolderExport) -> None:
+    def run(name: str) -> None:
         try:
-            barrier.wait()
-            one.run()
-            one.destination.tidy()
+            story.export(name, Meanwhile(store_of(story.files), barrier.wait, "copy"))
         except BaseException as error:  # noqa: BLE001 - shown by the test
             story.errors.append(error)
 
-    workers = [threading.Thread(target=run, args=(one,)) for one in exports]
+    workers = [threading.Thread(target=run, args=(name,)) for name in runs]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -193,12 +211,12 @@ def test_after_a_crash_and_the_run_s_next_try_who_globs_sees_one_export(tmp_path
         crashed = 0
         for at in range(1, 20):
             story = Story(box, local(tmp_path / str(at)))
-            go(story.export("run-1"))
+            story.export("run-1")
             try:
-                go(story.export("run-2", Breaking(store_of(story.files), at, only=("copy", "delete"))))
+                story.export("run-2", Breaking(store_of(story.files), at, only=("copy", "delete")))
             except Broken:
                 crashed += 1
-            go(story.export("run-2"))
+            story.export("run-2")
             assert len(story.exports()) == 1
     assert crashed > 5
 
@@ -217,7 +235,7 @@ def test_who_globs_the_streams_sees_no_file_of_an_export_that_is_being_fetched(t
             staged.update(files.names("_staging"))
 
         box.life.add(Life("call", every=1, do=look))
-        export(box, store_of(files), run="run-2", overwrite=True, until=NOW - DAY, page_size=10, max_part_records=3)
+        export(box, store_of(files), run="run-2", until=NOW - DAY, page_size=10, max_part_records=3)
     assert len(seen) > 3
     assert all(names == published for names in seen)
     assert any("part-" in name for name in staged)

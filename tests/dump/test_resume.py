@@ -6,22 +6,21 @@ import gzip
 import itertools
 import json
 import re
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.dump import walk
-from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Progress
+from airflow_provider_pageconv.dump import checkpoint
+from airflow_provider_pageconv.dump import folder as folders
+from airflow_provider_pageconv.dump.checkpoint import Checkpoints
+from airflow_provider_pageconv.dump.endings import Stopped, Superseded
 from airflow_provider_pageconv.dump.idset import WIDTH
+from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.store import LocalStore
-from airflow_provider_pageconv.graph.errors import (
-    CallsStopped,
-    GraphAuthError,
-    GraphRequestError,
-    GraphTransientError,
-)
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphRequestError, GraphTransientError
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.dump.exporting import (
     FOLDERS,
@@ -29,15 +28,16 @@ from tests.dump.exporting import (
     NOW,
     Breaking,
     Broken,
-    all_folders,
+    Meanwhile,
     assert_holds,
     assert_tidy,
     checkpoints,
     every_step_saved,
     export,
-    folder_export,
-    go,
+    export_in_time,
+    exporting,
     least_calls,
+    list_calls,
     owed,
     store_of,
 )
@@ -64,12 +64,12 @@ def test_a_refusal_at_any_call_costs_that_call_and_nothing_else(tmp_path: Path) 
                 export(box, store_of(files), page_size=10)
             assert number <= len(box.requests) < number + IN_FLIGHT
             assert files.manifests() == {}
-            manifest, _ = export(box, store_of(files), page_size=10)
+            manifest = export(box, store_of(files), page_size=10)
             assert len(box.requests) == least + 1
             assert manifest["api_calls"] == least + 1
             assert_holds(files, owed(box.data()))
             assert_tidy(files)
-    assert least == 8
+    assert least == 3 + 2 * 3 + 4
 
 
 def test_a_stop_at_any_call_costs_no_call_at_all(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_stop_at_any_call_costs_no_call_at_all(tmp_path: Path) -> None:
             files = local(tmp_path / str(number))
             box.forget()
             box.life.clear()
-            first = all_folders(box, store_of(files), page_size=10)
+            first = exporting(box, store_of(files), FOLDERS, page_size=10)
             there: list[set[str]] = []
 
             def stop(_: object, first: Any = first, files: Any = files, there: Any = there) -> None:
@@ -90,11 +90,11 @@ def test_a_stop_at_any_call_costs_no_call_at_all(tmp_path: Path) -> None:
                 there.append(set(files.manifests()))
 
             box.life.add(Life("call", at=number, do=stop))
-            with pytest.raises(CallsStopped):
+            with pytest.raises(Stopped):
                 first.run()
             assert set(files.manifests()) <= there[0]
             assert files.names("_staging")
-            all_folders(box, store_of(files), page_size=10).run()
+            exporting(box, store_of(files), FOLDERS, page_size=10).run()
             assert len(box.requests) == least
             assert_holds(files, owed(data))
             assert_tidy(files)
@@ -106,12 +106,12 @@ def test_a_stop_costs_no_call_when_the_server_takes_its_time(destination_files: 
     with Sandbox(conversations=0, folders={"inbox": 25, "other": 25}, messages=2, latency=0.8) as box:
         data = box.data()
         least = least_calls(data, "inbox", 10) + least_calls(data, "other", 10)
-        first = all_folders(box, store_of(files), ("inbox", "other"), page_size=10)
+        first = exporting(box, store_of(files), ("inbox", "other"), page_size=10)
         box.life.add(Life("call", at=3, do=lambda _: first.kill()))
-        with pytest.raises(CallsStopped):
+        with pytest.raises(Stopped):
             first.run()
         box.latency = 0.0
-        all_folders(box, store_of(files), ("inbox", "other"), page_size=10).run()
+        exporting(box, store_of(files), ("inbox", "other"), page_size=10).run()
         assert len(box.requests) == least
     assert_holds(files, owed(data))
 
@@ -120,13 +120,13 @@ def test_after_a_kill_nothing_is_published_even_if_all_was_read(destination_file
     """The stop that comes during the last call keeps the manifest back, and the next try needs no call."""
     files = destination_files
     with Sandbox(conversations=0, folders={"inbox": 5}, messages=2) as box:
-        first = all_folders(box, store_of(files), ("inbox",))
+        first = exporting(box, store_of(files))
         box.life.add(Life("call", at=1, do=lambda _: first.kill()))
-        with pytest.raises(CallsStopped):
+        with pytest.raises(Stopped):
             first.run()
         assert files.manifests() == {}
         assert files.names("messages") == files.names("conversations") == []
-        all_folders(box, store_of(files), ("inbox",)).run()
+        exporting(box, store_of(files)).run()
         assert len(box.requests) == 1
     assert_holds(files, owed(box.data()))
 
@@ -143,12 +143,12 @@ def test_a_crash_at_any_storage_operation_loses_and_doubles_nothing(tmp_path: Pa
             box.forget()
             breaking = Breaking(store_of(files), number, after=after, dead=dead)
             try:
-                export(box, breaking, **options)
+                export_in_time(box, breaking, **options)
             except Broken:
                 pass
             else:
                 break  # there are not that many operations
-            export(box, store_of(files), **options)
+            export_in_time(box, store_of(files), **options)
             assert_holds(files, owes)
             assert_tidy(files)
             assert len(box.requests) <= least + IN_FLIGHT, breaking.did[-1]
@@ -156,7 +156,7 @@ def test_a_crash_at_any_storage_operation_loses_and_doubles_nothing(tmp_path: Pa
 
 
 def test_a_crash_at_any_storage_operation_on_s3_loses_and_doubles_nothing(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
 ) -> None:
     """The same on a real S3 server, at some of the operations."""
     server = request.getfixturevalue("seaweedfs")
@@ -166,8 +166,8 @@ def test_a_crash_at_any_storage_operation_on_s3_loses_and_doubles_nothing(
             files = on_s3(server, f"crash-{number}")
             box.forget()
             with pytest.raises(Broken):
-                export(box, Breaking(store_of(files), number), page_size=10)
-            export(box, store_of(files), page_size=10)
+                export_in_time(box, Breaking(store_of(files), number), page_size=10)
+            export_in_time(box, store_of(files), page_size=10)
             assert_holds(files, owes)
             assert_tidy(files)
             assert len(box.requests) <= least + IN_FLIGHT
@@ -180,8 +180,9 @@ def test_a_dead_cursor_costs_a_walk_past_what_is_done_and_no_record(destination_
         box.faults.add(Fault("dead_cursor", on="conversations", at=2))
         export(box, store_of(files), page_size=10)
         assert_holds(files, owed(box.data()))
-        # Two pages, the refusal, three pages again, the head; and the threads' own calls once.
-        assert Counter(call.edge for call in box.requests) == {"conversations": 2 + 1 + 3 + 1, "messages": 4}
+        # Two pages, the refusal, three pages again; and so it is in both readings, for the cursor stays dead. The threads'
+        # own calls are made once.
+        assert Counter(call.edge for call in box.requests) == {"conversations": 3 * (2 + 1 + 3), "messages": 4}
     assert_tidy(files)
 
 
@@ -260,8 +261,8 @@ def test_a_cursor_of_a_thread_that_is_too_deep_twice_fails_and_says_how_deep(des
             export(box, store_of(files), page_size=20)
         assert type(caught.value) is GraphRequestError
         assert str(caught.value).startswith(
-            "Graph API error 100: the cursor lies deeper than the API goes, 65 messages deep in a conversation of the "
-            "folder inbox, twice without a new one in between. Export a window that begins later (since), "
+            "Graph API error 100: the cursor lies deeper than the API goes, 65 messages deep in a conversation, twice without "
+            "a new one in between. Export a window that begins later (since), "
         )
         assert sum(call.code == 100 for call in box.requests) == 2
 
@@ -278,8 +279,8 @@ def test_a_cursor_of_a_thread_that_dies_again_and_again_ends_the_try_and_not_the
         with pytest.raises(GraphTransientError) as caught:
             export(box, store_of(files), page_size=20)
         assert str(caught.value) == (
-            "Graph API: the cursors died 5 times, 25 messages deep in a conversation of the folder inbox, without a new one "
-            "in between. Try again later."
+            "Graph API: the cursors died 5 times, 25 messages deep in a conversation, without a new one in between. "
+            "Try again later."
         )
         box.faults.remove(fault)
         export(box, store_of(files), page_size=20)
@@ -303,12 +304,13 @@ def _interrupted(box: Sandbox, files: Destination, at: int = 4, **options: Any) 
         b"null",
         b'{"version": 99}',
         b'{"version": 1}',
+        b'{"version": 2}',
         b"\xff\xfe\x00",
-        b'{"version":1,"parent":null,"progress":[],"parts":[],"seen":"","read":{},"readings":null}',
-        b'{"version":1,"parent":"checkpoint-000001-gone","progress":{},"parts":[],"seen":"","read":{},"readings":null}',
-        b'{"version":1,"parent":null,"progress":{"counts":{},"waiting":{}},"parts":[],"seen":"","read":[],"readings":null}',
+        b'{"version":2,"parent":null,"progress":[],"parts":[],"seen":"","read":{},"readings":null}',
+        b'{"version":2,"parent":"checkpoint-000001-gone","progress":{},"parts":[],"seen":"","read":{},"readings":null}',
+        b'{"version":2,"parent":null,"progress":{"counts":{},"waiting":{}},"parts":[],"seen":"","read":[],"readings":null}',
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_checkpoint_that_cannot_be_read_costs_what_came_after_the_one_before(damage: bytes, tmp_path: Path) -> None:
     """Whatever stands in the newest one; the export goes on from an earlier whole one."""
@@ -374,9 +376,9 @@ def test_folders_that_this_run_has_published_are_left_alone(destination_files: D
     """Not a call and not a byte; their numbers are in the result all the same."""
     files = destination_files
     with Sandbox(conversations=0, folders=dict.fromkeys(FOLDERS, 12), messages=2) as box:
-        all_folders(box, store_of(files), ("inbox", "other")).run()
+        exporting(box, store_of(files), ("inbox", "other")).run()
         before, calls = files.snapshot(), len(box.requests)
-        outcomes = all_folders(box, store_of(files)).run()
+        outcomes = exporting(box, store_of(files), FOLDERS).run()
         assert {call.params["folder"] for call in box.requests[calls:]} == {"page_done", "spam"}
         assert [outcome.numbers()["conversations"] for outcome in outcomes] == [12] * 4
         assert {name: content for name, content in files.snapshot().items() if name in before} == before
@@ -400,7 +402,7 @@ def test_after_a_clear_finished_folders_are_exported_anew_and_unfinished_ones_go
         for folder in ("inbox", "other"):
             export(box, store_of(files), folder, clear=1, page_size=10)
         calls = Counter(call.params["folder"] for call in box.requests)
-        assert calls == {"inbox": 2, "other": 4}
+        assert calls == {"inbox": list_calls(box.data(), "inbox", 10) - 2, "other": list_calls(box.data(), "other", 10)}
         by_folder = {manifest["folder"]: manifest for manifest in files.manifests().values()}
         assert {by_folder["inbox"]["export_id"]} == unfinished
         assert by_folder["other"]["export_id"] != finished["export_id"]
@@ -422,8 +424,7 @@ def test_after_a_clear_what_was_published_but_not_tidied_is_exported_anew(tmp_pa
         (first,) = files.manifests().values()
         box.page.add_message(next(iter(box.page.threads())).id, at=NOW.timestamp() - 1)
         box.forget()
-        second, is_new = export(box, store_of(files), clear=1, page_size=10)
-        assert is_new
+        second = export(box, store_of(files), clear=1, page_size=10)
         assert len(box.requests) == least_calls(box.data(), "inbox", 10)
         assert second["export_id"] != first["export_id"]
         assert_holds(files, owed(box.data()))
@@ -451,7 +452,7 @@ def test_another_run_and_changed_parameters_begin_anew(change: dict[str, Any], d
         left = files.snapshot()
         box.forget()
         options = {"until": NOW, **change}
-        manifest, _ = export(box, store_of(files), page_size=10, **options)
+        manifest = export(box, store_of(files), page_size=10, **options)
         assert box.requests[0].params.get("after") is None
         assert manifest["api_calls"] == len(box.requests)
         assert {name: files.read(name) for name in left} == left
@@ -470,7 +471,10 @@ def test_the_page_size_may_change_between_tries(destination_files: Destination) 
 
 
 def test_the_cost_of_a_checkpoint_does_not_grow_with_what_is_done(tmp_path: Path) -> None:
-    """The last of hundreds writes no more bytes and does no more operations than the first ones did."""
+    """The last of hundreds writes no more bytes and does no more operations than the first ones did.
+
+    But for each 64th, which says again what those before it said, up to a bound.
+    """
     sizes: list[tuple[int, int]] = []
 
     class Measuring(LocalStore):
@@ -492,54 +496,97 @@ def test_the_cost_of_a_checkpoint_does_not_grow_with_what_is_done(tmp_path: Path
     files = local(tmp_path)
     sizes.append((0, 0))
     with small_box(folders={"inbox": 300}, messages=2) as box, every_step_saved():
-        export(box, Measuring(files.fs, files.root), page_size=5)
+        export_in_time(box, Measuring(files.fs, files.root), page_size=5)
     checkpoints = sizes[1:-1]
     assert len(checkpoints) > 50
     early, late = checkpoints[5:25], checkpoints[-25:-5]
-    assert max(size for size, _ in late) < 1.3 * max(size for size, _ in early)
+    assert statistics.median(size for size, _ in late) < 1.3 * statistics.median(size for size, _ in early)
+    assert max(size for size, _ in checkpoints) < 1.5 * checkpoint._FOLD_BYTES
     assert max(count for _, count in late) <= max(count for _, count in early)
+
+
+def test_a_resume_takes_no_more_requests_after_more_checkpoints(tmp_path: Path) -> None:
+    """Of a week-long export as of one of an hour: a checkpoint says again now and then what those before it said."""
+    reads: list[int] = []
+
+    class Counting(LocalStore):
+        def with_scratch(self, prefix: str) -> Counting:
+            return Counting(self._fs, self._root, prefix)
+
+        def read(self, key: str) -> bytes:
+            reads[-1] += "/checkpoint-" in key
+            return super().read(key)
+
+    files = local(tmp_path)
+    with small_box(folders={"inbox": 600}, messages=2) as box, every_step_saved():
+        for at in (100, 250, 200):
+            box.faults.clear()
+            box.faults.add(Fault(code=190, at=at))
+            reads.append(0)
+            with pytest.raises(GraphAuthError):
+                export_in_time(box, Counting(files.fs, files.root), page_size=1)
+    assert len([name for name in files.names("_staging") if "/checkpoint-" in name]) > 500
+    assert max(reads) <= 70
 
 
 def test_a_fast_server_fills_no_memory_between_two_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many threads come within 40 seconds, one follows after so many."""
     saved: list[int] = []
-    save = Checkpoints.save
+    compose = Checkpoints.compose
 
-    def counting(self: Checkpoints, progress: Progress, **what: Any) -> None:
+    def counting(self: Checkpoints, progress: Progress, **what: Any) -> Any:
         saved.append(len(what["seen"]) // WIDTH)
-        save(self, progress, **what)
+        return compose(self, progress, **what)
 
-    monkeypatch.setattr(Checkpoints, "save", counting)
-    monkeypatch.setattr(walk, "_CHECKPOINT_BYTES", 20 * WIDTH)
+    monkeypatch.setattr(Checkpoints, "compose", counting)
+    monkeypatch.setattr(folders, "_CHECKPOINT_BYTES", 20 * WIDTH)
     files = local(tmp_path)
     with small_box(folders={"inbox": 300}, messages=2) as box:
-        export(box, store_of(files), page_size=5)
+        export_in_time(box, store_of(files), page_size=5)
         assert_holds(files, owed(box.data()))
     assert sum(saved) == 300
     assert max(saved) <= 25
 
 
-def test_a_try_that_was_superseded_adds_nothing_and_publishes_nothing(destination_files: Destination) -> None:
-    """A zombie that wakes up after its successor began, or ended, leaves the successor's work as it is."""
-    from airflow_provider_pageconv.dump.destination import Superseded
-
+@pytest.mark.parametrize("at", ["/checkpoint-", "/claim", "_manifests/"])
+def test_a_try_that_was_superseded_adds_nothing_and_publishes_nothing(at: str, destination_files: Destination) -> None:
+    """A zombie that wakes up after its successor has ended leaves the successor's work as it is."""
     files = destination_files
     with small_box() as box:
-        zombie = folder_export(box, store_of(files), page_size=10)
-        assert zombie.done_before() is None
-        zombie.begin()
-        successor = folder_export(box, store_of(files), page_size=10)
-        assert successor.done_before() is None
-        successor.begin()
-        with pytest.raises(Superseded):
-            zombie.run()
-        successor.run()
-        successor.destination.tidy()
-        before = files.snapshot()
+
+        def successor() -> None:
+            export(box, store_of(files), page_size=10)
+            before.update(files.snapshot())
+
+        before: dict[str, bytes] = {}
+        operation = "read" if at == "_manifests/" else "put_bytes"
+        zombie = Meanwhile(store_of(files), successor, operation, at)
+        if at == "/checkpoint-":
+            with pytest.raises(Superseded), every_step_saved():
+                export(box, zombie, page_size=10)
+            after = {name: content for name, content in files.snapshot().items() if not name.startswith("_staging/")}
+            assert after == before
+        else:  # it slept before it claimed the work: then it is the later one, and there is nothing left to do
+            export(box, zombie, page_size=10)
         assert_holds(files, owed(box.data()))
+        published = export(box, store_of(files), page_size=10)
+        assert len(files.manifests()) == 1
+        assert [published] == list(files.manifests().values())
+
+
+def test_of_two_tries_that_take_turns_the_later_one_goes_on(destination_files: Destination) -> None:
+    """The earlier one ends at its next checkpoint, and what it has read since the last is not in the export twice."""
+    files = destination_files
+    with small_box() as box, every_step_saved():
+
+        def later() -> None:
+            box.faults.add(Fault(code=190, at=3))
+            with pytest.raises(GraphAuthError):
+                export_in_time(box, store_of(files), page_size=10)
+
         with pytest.raises(Superseded):
-            zombie.run()
-        assert files.snapshot() == before
-        published, is_new = go(folder_export(box, store_of(files), page_size=10))
-        assert not is_new
-        assert published["export_id"] == successor.progress.export_id
+            export_in_time(box, Meanwhile(store_of(files), later, "put_bytes", "/checkpoint-000003"), page_size=10)
+        assert files.manifests() == {}
+        export(box, store_of(files), page_size=10)
+        assert_holds(files, owed(box.data()))
+        assert_tidy(files)

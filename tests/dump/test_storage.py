@@ -71,10 +71,10 @@ def test_a_local_disk_that_fills_up_leaves_no_damaged_part(
     buffer: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was being written when it happened is fetched again; no part holds half of it."""
-    from airflow_provider_pageconv.dump import records
+    from airflow_provider_pageconv.dump import formats
 
     files = local(tmp_path)
-    write = records._Hashing.write
+    write = formats._Hashing.write
     left = 0
 
     def filling_up(self: Any, data: bytes) -> int:
@@ -85,12 +85,12 @@ def test_a_local_disk_that_fills_up_leaves_no_damaged_part(
             raise OSError(28, "No space left on device")
         return write(self, data)
 
-    monkeypatch.setattr(records, "_BUFFER", buffer)
+    monkeypatch.setattr(formats, "_BUFFER", buffer)
     with small_box() as box, every_step_saved():
         for writes in (1, 2, 3):
             left = writes
             with monkeypatch.context() as patch:
-                patch.setattr(records._Hashing, "write", filling_up)
+                patch.setattr(formats._Hashing, "write", filling_up)
                 with pytest.raises(OSError, match="No space left on device"):
                     export(box, store_of(files), page_size=10, compression="none")
         export(box, store_of(files), page_size=10, compression="none")

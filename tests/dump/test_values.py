@@ -18,11 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_pageconv.dump.formats import PartWriter
 from airflow_provider_pageconv.dump.idset import WIDTH, IdSet, digest
 from airflow_provider_pageconv.dump.layout import Place, is_safe
-from airflow_provider_pageconv.dump.records import PartWriter, line
+from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore, Store, open_store
-from airflow_provider_pageconv.dump.window import Window, overlapping, seconds
+from airflow_provider_pageconv.dump.window import Window, overlapping
+from airflow_provider_pageconv.times import seconds
+
+DAY = 86_400
 
 # The set of ids
 
@@ -145,22 +149,64 @@ def test_the_first_window_that_overlaps_without_being_the_same_is_named(window: 
     assert found == (conflicting[0] if conflicting else None)
 
 
+# Times
+
+FROM_2004 = 1_072_915_200
+PRESENT = 4_000_000_000.0
+ZONES = {
+    "+0000": 0,
+    "Z": 0,
+    "z": 0,
+    "": 0,
+    "+00:00": 0,
+    "+0530": 19800,
+    "-0800": -28800,
+    "+05:30": 19800,
+    "-08": -28800,
+}
+
+
 @given(
-    st.integers(0, 4_000_000_000),
-    st.sampled_from(["+0000", "Z", "+0530", "-0800", "+00:00"]),
+    st.integers(FROM_2004 + DAY, int(PRESENT)), st.sampled_from(sorted(ZONES)), st.sampled_from(["", ".25", ",250000"])
 )
-def test_graph_times_are_read_in_whatever_zone_they_come(at: int, zone: str) -> None:
-    """``%Y-%m-%dT%H:%M:%S%z``."""
-    text = datetime.fromtimestamp(at, timezone.utc).isoformat()[:19] + zone
-    offset = {"+0530": 19800, "-0800": -28800}.get(zone, 0)
-    assert seconds(text) == at - offset
+def test_graph_times_are_read_in_whatever_zone_and_with_whatever_fraction_they_come(
+    at: int, zone: str, fraction: str
+) -> None:
+    """ISO 8601 in every form that the API was seen to use; a time without a zone is in UTC."""
+    text = datetime.fromtimestamp(at, timezone.utc).isoformat()[:19] + fraction + zone
+    assert seconds(text, PRESENT + DAY) == at - ZONES[zone] + (0.25 if fraction else 0)
 
 
-@given(st.one_of(st.none(), st.integers(), st.text(max_size=30), st.lists(st.integers(), max_size=2)))
+@given(st.integers(FROM_2004, int(PRESENT)))
+def test_seconds_and_milliseconds_since_1970_are_read_as_numbers_and_as_text(at: int) -> None:
+    """Both are seen; which of the two it is shows in their size."""
+    for value in (at, float(at), str(at), at * 1000, str(at * 1000)):
+        assert seconds(value, PRESENT) == at
+
+
+@given(st.one_of(st.none(), st.integers(), st.text(max_size=30), st.lists(st.integers(), max_size=2), st.floats()))
 def test_what_is_no_time_is_none(value: Any) -> None:
-    """Never an exception."""
-    result = seconds(value)
-    assert result is None or isinstance(result, float)
+    """Never an exception, and never a time before there was a Facebook or more than a day ahead."""
+    result = seconds(value, PRESENT)
+    assert result is None or FROM_2004 <= result <= PRESENT + DAY
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "2026-11-21", "2026-13-21T00:00:00+0000", "2026-02-30T00:00:00+0000", "2003-12-31T23:59:59+0000", 0, 7,
+     "1969-12-31T23:59:59+0000", "9999-99-99T99:99:99+9999", True, False, 10**400, "1e9", "２０２６-11-21T00:00:00+0000",
+     float("nan"), float("inf"), {}, b"1795428000"],
+    ids=repr,
+)  # fmt: skip
+def test_these_are_no_times(value: Any) -> None:
+    """Among them moments that are before 2004, and digits that are none to the API."""
+    assert seconds(value, PRESENT) is None
+
+
+def test_a_time_more_than_a_day_ahead_is_none() -> None:
+    """A clock of the API's may be ahead of ours, but not by more."""
+    assert seconds("2026-11-22T09:59:59+0000", datetime(2026, 11, 21, 10, tzinfo=timezone.utc).timestamp()) is not None
+    assert seconds("2026-11-22T10:00:01+0000", datetime(2026, 11, 21, 10, tzinfo=timezone.utc).timestamp()) is None
 
 
 # Lines

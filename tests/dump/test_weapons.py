@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_pageconv.graph.errors import GraphAuthError
-from airflow_provider_pageconv.graph.protocol import Answer
-from tests.dump.exporting import AtOnce, assert_tidy, every_step_saved, export, store_of
+from airflow_provider_pageconv.graph.protocol import Request
+from tests.dump.exporting import ByFunction, assert_tidy, every_step_saved, export, store_of
 from tests.servers.destinations import local
 
 WEAPONS = [
@@ -51,18 +51,17 @@ class Armed:
         self.paths: list[str] = []
         self.dies_at = dies_at
 
-    def __call__(self, request: Any, on_call: Any) -> Answer:
-        on_call()
+    def __call__(self, request: Request) -> dict[str, Any]:
         self.paths.append(request.path)
         if len(self.paths) == self.dies_at:
             raise GraphAuthError("the access token is not valid")
         if request.path == "1/conversations":
-            return Answer({"data": [self._thread(thread) for thread in WEAPONS]}, None, "v26.0")
+            return {"data": [self._thread(thread) for thread in WEAPONS]}
         assert request.path.count("/") == 1, request.path
         thread = unquote(request.path.removesuffix("/messages"), errors="surrogatepass")
         assert thread in WEAPONS
         rest = [_message(thread, number) for number in range(25, LONG)]
-        return Answer({"data": rest}, None, "v26.0")
+        return {"data": rest}
 
     def _thread(self, thread: str) -> dict[str, Any]:
         messages = {
@@ -80,8 +79,8 @@ def test_nothing_is_written_outside_the_destination(dies_at: int, tmp_path: Path
     with every_step_saved():
         if dies_at:
             with pytest.raises(GraphAuthError):
-                export(None, store_of(files), caller=AtOnce(None, Armed(dies_at=dies_at)))
-        export(None, store_of(files), caller=AtOnce(None, Armed()))
+                export(None, store_of(files), client=ByFunction(Armed(dies_at=dies_at)))
+        export(None, store_of(files), client=ByFunction(Armed()))
     assert [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents] == []
     assert_tidy(files)
     assert sorted(record["id"] for record in files.records("conversations")) == sorted(WEAPONS)
@@ -91,7 +90,7 @@ def test_nothing_is_written_outside_the_destination(dies_at: int, tmp_path: Path
     ]
     assert sorted(record["id"] for record in files.records("messages")) == sorted(expected)
     # No path can name these two: what lies behind their first messages is said to be out of reach.
-    unavailable = {record["id"] for record in files.records("conversations") if "_unavailable" in record}
+    unavailable = {record["id"] for record in files.records("conversations") if record["_unavailable"]}
     assert unavailable == {".", ".."}
     for name in files.names():
         assert name.isascii()
@@ -102,7 +101,7 @@ def test_nothing_is_written_outside_the_destination(dies_at: int, tmp_path: Path
 def test_ids_do_not_name_files(tmp_path: Path) -> None:
     """Only what the user or the export itself chose does."""
     files = local(tmp_path / "export")
-    export(None, store_of(files), caller=AtOnce(None, Armed()))
+    export(None, store_of(files), client=ByFunction(Armed()))
     for name in files.names():
         assert name.split("/")[1:4] == ["platform=messenger", "page_id=1", "folder=inbox"]
     (manifest,) = files.manifests().values()

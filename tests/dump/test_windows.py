@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.graph.protocol import Answer
+from airflow_provider_pageconv.graph.protocol import Request
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
-from tests.dump.exporting import DAY, NOW, AtOnce, assert_holds, assert_tidy, export, ids, moment, owed, store_of
+from tests.dump.exporting import DAY, NOW, ByFunction, assert_holds, assert_tidy, export, ids, moment, owed, store_of
 from tests.servers.destinations import Destination, local
 
 
@@ -92,7 +92,7 @@ def test_the_backfill_ends_where_the_daily_windows_begin(tmp_path: Path) -> None
     with Sandbox(conversations=0, folders={"inbox": 60}, now=NOW, span=12 * DAY, details="all") as box:
         for number, (since, until) in enumerate(DAYS):
             export(box, store_of(files), run=f"run-{number}", since=since, until=until, page_size=20)
-        manifest, _ = export(box, store_of(files), run="backfill", until=DAYS[0][0], page_size=20)
+        manifest = export(box, store_of(files), run="backfill", until=DAYS[0][0], page_size=20)
         due = _messages_between(box.data(), NOW - 400 * DAY, DAYS[-1][1])
     assert ids(files, "messages") == due
     assert (manifest["since"], manifest["until"]) == (None, "2026-11-17T00:00:00Z")
@@ -139,7 +139,7 @@ def test_everything_ends_when_the_walk_begins(tmp_path: Path) -> None:
     with Sandbox(conversations=0, folders={"inbox": 60}, now=NOW, details="all") as box:
         before = owed(box.data())
         happened = living(box, every=1)
-        manifest, _ = export(box, store_of(files), page_size=10)
+        manifest = export(box, store_of(files), page_size=10)
         assert happened
     assert ids(files, "conversations") == sorted(before.conversations)
     assert ids(files, "messages") == sorted(before.messages)
@@ -155,25 +155,47 @@ def test_a_day_of_two_hundred_changes_costs_little_on_a_page_with_a_hundred_thou
         for number, thread in enumerate(random.Random(3).sample(threads[100:], 200)):
             box.page.add_message(thread.id, at=NOW - timedelta(seconds=400 * (number + 1)))
         box.forget()
-        manifest, _ = export(box, store_of(files), since=NOW - DAY, until=NOW)
+        manifest = export(box, store_of(files), since=NOW - DAY, until=NOW)
         assert len(box.requests) <= 200 / 100 + 2
     assert manifest["conversations"] == 200
     assert manifest["messages"] >= 200
     assert manifest["warnings"] == []
 
 
-def test_a_walk_stops_only_after_a_page_that_is_an_hour_older(tmp_path: Path) -> None:
-    """Clocks of a great service need not agree to the second."""
+@pytest.mark.parametrize("page_size, walked", [(1, 30 + 25), (7, 8 * 7), (10, 6 * 10), (40, 2 * 40), (100, 2 * 100)])
+def test_a_walk_stops_after_25_rows_that_are_an_hour_older_however_small_the_pages_are(
+    page_size: int, walked: int, tmp_path: Path
+) -> None:
+    """Clocks of a great service need not agree to the second; and a page of one row says nothing of the next."""
     files = local(tmp_path)
     since = NOW - DAY
     with Sandbox(conversations=0, now=NOW) as box:
-        for minutes in (5, 70, 80):  # pages of one: within the margin, and two beyond
-            box.page.new_thread("inbox", at=since - timedelta(minutes=minutes))
-        box.page.new_thread("inbox", at=since + timedelta(minutes=5))
-        export(box, store_of(files), since=since, until=NOW, page_size=1)
+        for number in range(10):  # in the window, then within the margin, then beyond
+            box.page.new_thread("inbox", at=since + timedelta(minutes=5 + number))
+        for number in range(20):
+            box.page.new_thread("inbox", at=since - timedelta(minutes=number + 1))
+        for number in range(100):
+            box.page.new_thread("inbox", at=since - timedelta(minutes=61 + number))
+        export(box, store_of(files), since=since, until=NOW, page_size=page_size)
         calls = [call for call in box.requests if call.edge == "conversations"]
-    assert len(calls) == 3 + 1  # the third is the first that lies beyond the margin; then the head
-    assert len(ids(files, "conversations")) == 1
+    heads = [number for number, call in enumerate(calls) if "after" not in call.params]
+    assert heads[1] * page_size == walked
+    assert len(ids(files, "conversations")) == 10
+
+
+def test_a_row_of_the_window_among_old_ones_makes_the_walk_begin_its_run_again(tmp_path: Path) -> None:
+    """24 old rows are no run: what stands behind them, up to ten pinned too high, is still found."""
+    files = local(tmp_path)
+    with Sandbox(conversations=0, now=NOW) as box:
+        for number in range(50):
+            box.page.new_thread("inbox", at=NOW - DAY - timedelta(hours=2 + number))
+        due = [box.page.new_thread("inbox", at=NOW - timedelta(hours=number + 1)) for number in range(3)]
+        for old in list(box.page.threads())[3:13]:
+            box.page.pin(old.id, 0)
+        manifest = export(box, store_of(files), since=NOW - DAY, until=NOW, page_size=5)
+        assert sum(call.edge == "conversations" for call in box.requests) < 30
+    assert ids(files, "conversations") == sorted(thread.id for thread in due)
+    assert manifest["warnings"] == []
 
 
 @pytest.mark.parametrize("order", ["oldest", "shuffled"])
@@ -184,29 +206,40 @@ def test_a_list_that_is_not_newest_first_is_read_to_its_end_and_the_manifest_say
     files = local(tmp_path)
     since, until = DAYS[1]
     with Sandbox(conversations=0, folders={"inbox": 90}, now=NOW, span=30 * DAY, order=order, details="all") as box:
-        manifest, _ = export(box, store_of(files), since=since, until=until, page_size=10)
+        manifest = export(box, store_of(files), since=since, until=until, page_size=10)
         assert_holds(files, owed(box.data(), since=since, until=until))
         assert sum(call.edge == "conversations" for call in box.requests) >= 9
-    assert manifest["warnings"] == ["The list of conversations was not newest first: it was read to its end."]
+    assert manifest["warnings"] == [
+        "The list of conversations was not newest first: it was read to its end, and again."
+    ]
 
 
-def test_one_page_out_of_order_is_enough_to_read_to_the_end(tmp_path: Path) -> None:
-    """The API is believed to give the newest first, and it is seen whether it does."""
+@pytest.mark.parametrize("size", [11, 12])
+def test_eleven_rows_that_stand_too_high_are_enough_to_read_to_the_end_and_ten_are_not(
+    size: int, tmp_path: Path
+) -> None:
+    """The API is believed to give the newest first, and it is seen whether it does: here one page comes oldest first."""
     files = local(tmp_path)
-    with Sandbox(conversations=0, folders={"inbox": 90}, now=NOW, span=30 * DAY) as box:
+    with Sandbox(conversations=0, folders={"inbox": 120}, now=NOW, span=30 * DAY, messages=2) as box:
         box.faults.add(Fault("disorder", on="conversations", at=1))
-        manifest, _ = export(box, store_of(files), since=NOW - DAY, until=NOW, page_size=10)
-        # Nine pages and the head, which begins with the newest.
-        assert sum(call.edge == "conversations" for call in box.requests) == 9 + 1
-    assert manifest["warnings"] == ["The list of conversations was not newest first: it was read to its end."]
+        manifest = export(box, store_of(files), since=NOW - DAY, until=NOW, page_size=size)
+        calls = sum(call.edge == "conversations" for call in box.requests)
+    if size == 11:  # the page, 25 rows that are older, and twice the head
+        assert calls == 1 + 3 + 2 * 3
+        assert manifest["warnings"] == []
+    else:  # ten pages, and ten again
+        assert calls == 2 * 10
+        assert manifest["warnings"] == [
+            "The list of conversations was not newest first: it was read to its end, and again."
+        ]
 
 
 def test_threads_that_jump_during_the_walk_do_not_make_the_list_look_unordered(tmp_path: Path) -> None:
     """What was updated after the walk began is left aside."""
     files = local(tmp_path)
-    with Sandbox(conversations=0, folders={"inbox": 60}, now=NOW) as box:
+    with Sandbox(conversations=0, folders={"inbox": 60}, now=NOW, details="all") as box:
         living(box, every=1)
-        manifest, _ = export(box, store_of(files), page_size=10)
+        manifest = export(box, store_of(files), page_size=10)
     assert manifest["warnings"] == []
 
 
@@ -215,13 +248,14 @@ def test_messages_of_a_thread_that_are_not_newest_first_are_read_to_its_end(tmp_
     files = local(tmp_path)
     since, until = NOW - DAY, NOW
     with Sandbox(conversations=0, now=NOW, details="all") as box:
-        thread = box.page.new_thread("inbox", at=NOW - timedelta(hours=1), messages=0)
-        for number in range(90):
-            at = NOW - timedelta(hours=1) - (timedelta(minutes=1) * number if number % 30 else timedelta(days=number))
-            box.page.add_message(thread.id, at=at)
+        thread = box.page.new_thread("inbox", at=NOW - timedelta(minutes=1), messages=0)
+        for number in range(125):
+            box.page.add_message(thread.id, at=NOW - timedelta(minutes=20 * number + 1))
         box.faults.add(Fault("disorder", on="messages", at=1))
-        manifest, _ = export(box, store_of(files), since=since, until=until, page_size=10)
+        manifest = export(box, store_of(files), since=since, until=until, page_size=20)
         due = _messages_between(box.data(), since, until)
+        # 25 came with the list; the fourth page is older as a whole, and still the fifth is read.
+        assert sum(call.edge == "messages" for call in box.requests) == 5
     assert ids(files, "messages") == due
     assert manifest["warnings"] == [
         "The messages of 1 conversations were not newest first: they were read to their end."
@@ -229,7 +263,7 @@ def test_messages_of_a_thread_that_are_not_newest_first_are_read_to_its_end(tmp_
 
 
 def test_a_long_thread_is_read_no_further_than_its_window_needs(tmp_path: Path) -> None:
-    """It stops after a whole page that is older than the window."""
+    """It stops after ten messages that are older than the window, and a page of them."""
     files = local(tmp_path)
     with Sandbox(conversations=0, now=NOW, details="all") as box:
         thread = box.page.new_thread("inbox", at=NOW - timedelta(minutes=1), messages=0)
@@ -253,7 +287,8 @@ def test_a_thread_that_jumps_between_two_pages_is_caught_by_reading_the_head_aga
         heads = [call for call in box.requests if call.edge == "conversations" and "after" not in call.params]
     assert ids(files, "conversations") == sorted(before.conversations)
     assert ids(files, "messages") == sorted(before.messages)
-    assert len(heads) == 2
+    # The walk, a reading that brings them, and two that bring nothing.
+    assert len(heads) == 4
 
 
 def test_the_head_is_read_until_one_reading_fits_a_page(tmp_path: Path) -> None:
@@ -300,9 +335,9 @@ def test_messages_without_a_time_are_exported_without_a_beginning_and_counted_wi
         for message in box.page.thread(old.id).messages[10:]:
             message.created -= int((20 * DAY).total_seconds())
         with_beginning, without, backfill = (local(tmp_path / name) for name in ("with", "without", "until"))
-        counted, _ = export(box, store_of(with_beginning), since=since, until=NOW, page_size=10)
-        whole, _ = export(box, store_of(without), page_size=10)
-        until, _ = export(box, store_of(backfill), until=NOW - DAY, page_size=10)
+        counted = export(box, store_of(with_beginning), since=since, until=NOW, page_size=10)
+        whole = export(box, store_of(without), page_size=10)
+        until = export(box, store_of(backfill), until=NOW - DAY, page_size=10)
         data = box.data()
         assert_holds(without, owed(data))
         assert_holds(with_beginning, owed(data, since=since, until=NOW))
@@ -329,10 +364,9 @@ class ListOf:
         self.threads = threads
         self.calls = 0
 
-    def __call__(self, request: Any, on_call: Any) -> Answer:
-        on_call()
+    def __call__(self, request: Request) -> dict[str, Any]:
         self.calls += 1
-        return Answer({"data": self.threads}, None, "v26.0")
+        return {"data": self.threads if request.path.endswith("/conversations") else []}
 
 
 def test_a_conversation_without_a_time_is_exported_without_a_beginning_and_counted_with_one(tmp_path: Path) -> None:
@@ -343,10 +377,10 @@ def test_a_conversation_without_a_time_is_exported_without_a_beginning_and_count
         {"id": "t_3", "updated_time": 7},
     ]
     files, window = local(tmp_path / "all"), local(tmp_path / "window")
-    export(None, store_of(files), caller=AtOnce(None, ListOf(threads)))
+    export(None, store_of(files), client=ByFunction(ListOf(threads)))
     assert ids(files, "conversations") == ["t_1", "t_2", "t_3"]
-    manifest, _ = export(
-        None, store_of(window), caller=AtOnce(None, ListOf(threads)), since=NOW - DAY, until=NOW, messages=False
+    manifest = export(
+        None, store_of(window), client=ByFunction(ListOf(threads)), since=NOW - DAY, until=NOW, messages=False
     )
     assert ids(window, "conversations") == ["t_2"]
     assert manifest["warnings"] == ["2 conversations came without updated_time: left out."]

@@ -8,13 +8,13 @@ from typing import Any
 
 import fsspec
 
-from airflow_provider_pageconv.dump import walk
-from airflow_provider_pageconv.dump.folders import FoldersExport
-from airflow_provider_pageconv.dump.patience import Policy
+from airflow_provider_pageconv.dump import folder
+from airflow_provider_pageconv.dump.export import Export
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import open_store
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.client import GraphClient
+from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.graph.protocol import Credentials
 
 
@@ -35,9 +35,9 @@ def export(
     :param checkpoint_seconds: after how long a checkpoint is due; below 0 after every step.
     """
     tempfile.tempdir = scratch
-    walk.CHECKPOINT_SECONDS = checkpoint_seconds
+    folder.CHECKPOINT_SECONDS = checkpoint_seconds
     fs = fsspec.filesystem("s3", skip_instance_cache=True, **s3) if s3 else fsspec.filesystem("file")
     client = GraphClient(url, Credentials(token), version="v26.0", calls_per_second=0)
     spec = Spec(window=Window(), **options)
-    FoldersExport(spec, folders, client, open_store(fs, root), Policy(fail=True)).run()
+    Export(spec, folders, client, open_store(fs, root), Policy(fail=True)).run()
     assert threading.active_count() >= 1

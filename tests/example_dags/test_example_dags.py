@@ -57,8 +57,9 @@ def today() -> datetime:
 
 @pytest.fixture
 def box(today: datetime) -> Iterator[Sandbox]:
-    """A Page whose newest conversation is from just before midnight."""
+    """A Page whose newest conversation is from just before midnight, behind an API whose clock goes right."""
     with Sandbox(seed=1, conversations=200, now=today, span=4 * DAY) as running:
+        running.clock = lambda: datetime.now(timezone.utc)
         yield running
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from airflow_provider_pageconv.graph.errors import GraphError
-from airflow_provider_pageconv.graph.protocol import Answer, Request, decipher
+from airflow_provider_pageconv.graph.protocol import Answer, Request, Response, decipher
 
 LIST = Request(
     "100/conversations", {"platform": "messenger", "folder": "inbox", "fields": "id,link,subject", "limit": "100"}
@@ -32,7 +32,7 @@ def refusal(
 ) -> GraphError:
     """The error that an answer is read as."""
     try:
-        answer: Answer = decipher(status, headers or {}, body, request)
+        answer: Answer = decipher(Response(status, headers or {}, body), request)
     except GraphError as error:
         return error
     raise AssertionError(f"read as a good answer: {answer}")

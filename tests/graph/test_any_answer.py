@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 from unittest.mock import ANY
 
@@ -11,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pageconv.graph.edges import next_cursor, read_page, without_paging
+from airflow_provider_pageconv.graph.edges import next_cursor, read_page
 from airflow_provider_pageconv.graph.errors import GraphError, GraphTransientError
-from airflow_provider_pageconv.graph.protocol import Answer, Request, decipher
+from airflow_provider_pageconv.graph.protocol import Answer, Request, Response, decipher
 from tests.graph.answers import LATER, LIST
 
 leaves = (
@@ -47,6 +46,7 @@ headers = st.dictionaries(
             "retry-after",
             "facebook-api-version",
             "x-fb-trace-id",
+            "date",
         ]
     ),
     st.text(max_size=40) | documents.map(json.dumps),
@@ -62,7 +62,7 @@ def test_any_answer_is_good_or_a_graph_error(
     """With a sentence that can be printed; and what holds an error is never good."""
     answer: Answer | GraphError
     try:
-        answer = decipher(status, headers, body, request)
+        answer = decipher(Response(status, headers, body), request)
     except GraphError as error:
         answer = error
     if isinstance(answer, GraphError):
@@ -75,15 +75,30 @@ def test_any_answer_is_good_or_a_graph_error(
         assert answer.data.get("error") is None
 
 
+rows = st.lists(
+    documents
+    | st.fixed_dictionaries({"id": st.text(max_size=3)}, optional={"messages": documents, "paging": documents}),
+    max_size=5,
+)
+
+
 @settings(deadline=None)
-@given(documents)
-def test_any_document_is_a_page_or_a_graph_error(document: Any) -> None:
-    """And a page's cursor is text, its rows have ids."""
+@given(documents | st.fixed_dictionaries({"data": rows}, optional={"paging": documents}), st.sampled_from([0, 25]))
+def test_any_document_is_a_page_or_a_graph_error(document: Any, asked: int) -> None:
+    """A page's cursor is text, its rows have ids, and each row that could not be used is counted."""
+    count = len(document["data"]) if isinstance(document, dict) and isinstance(document.get("data"), list) else None
     try:
-        page = read_page(document)
+        page = read_page(document, asked)
     except GraphTransientError:
         return
-    assert all(isinstance(node["id"], str) and node["id"] for node in page.nodes)
+    assert page.asked == asked
+    assert len(page.rows) + page.unusable == count
+    for row in page.rows:
+        assert isinstance(row.id, str)
+        assert row.id
+        assert row.id == row.node["id"]
+        assert all(number > 0 for number in row.truncated.values())
+        assert row.nested is None or asked
     assert page.after is None or (isinstance(page.after, str) and page.after)
 
 
@@ -99,8 +114,8 @@ def test_any_paging_names_a_cursor_ends_the_list_or_is_a_graph_error(paging: Any
 
 
 @settings(deadline=None)
-@given(st.dictionaries(keys, documents, max_size=6))
-def test_no_paging_is_left_in_any_node(node: dict[str, Any]) -> None:
+@given(st.dictionaries(keys | st.just("messages"), documents, max_size=6), st.sampled_from([0, 25]))
+def test_no_paging_is_left_in_any_node(node: dict[str, Any], asked: int) -> None:
     """At whatever depth; its links carry the token."""
 
     def names(value: Any) -> set[str]:
@@ -108,7 +123,10 @@ def test_no_paging_is_left_in_any_node(node: dict[str, Any]) -> None:
             return set(value).union(*map(names, value.values()))
         return set().union(*map(names, value)) if isinstance(value, list) else set()
 
-    assert "paging" not in names(without_paging(node, Counter()))
+    (row,) = read_page({"data": [{**node, "id": "1"}]}, asked).rows
+    assert "paging" not in names(row.node)
+    for inner in row.nested.rows if row.nested else ():
+        assert "paging" not in names(inner.node)
 
 
 @pytest.mark.parametrize("depth", [10, 100, 300, 500, 900, 990, 5000])
@@ -123,8 +141,8 @@ def test_deep_nesting_ends_in_a_node_or_in_a_graph_error(depth: int, begin: str,
 def read(body: str) -> str:
     """What becomes of a body."""
     try:
-        page = read_page(decipher(200, {}, body.encode(), LIST).data)
-        without_paging(page.nodes[0], Counter())
+        page = read_page(decipher(Response(200, {}, body.encode()), LIST).data)
     except GraphError:
         return "error"
+    assert [row.id for row in page.rows] == ["1"]
     return "node"

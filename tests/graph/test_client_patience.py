@@ -1,4 +1,4 @@
-"""What passes is waited out, within bounds; what does not is raised at once; a stop ends everything soon."""
+"""What passes is waited out, within bounds; what does not is raised at once; and a single call, as an engine makes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 from airflow_provider_pageconv.graph import client as client_module
 from airflow_provider_pageconv.graph.client import ATTEMPTS, GraphClient
 from airflow_provider_pageconv.graph.errors import (
-    CallsStopped,
     GraphAuthError,
     GraphError,
     GraphPermissionError,
@@ -24,11 +23,11 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTooLargeError,
     GraphTransientError,
 )
-from airflow_provider_pageconv.graph.protocol import Credentials, Request
-from tests.graph.answers import error_body
+from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
+from tests.graph.answers import business_row, business_usage, error_body
 from tests.graph.loopback import Asked, dripping, response, says, serving
 
-REQUEST = Request("100/conversations", {"fields": "id"})
+REQUEST = Request("100/conversations", {"fields": "id"}, is_list=True)
 GOOD = response(b'{"data": [{"id": "1"}]}')
 
 
@@ -53,6 +52,9 @@ PASSING = {
     "an empty body": response(b""),
     "no JSON": response(b'{"data": ['),
     "no word at all": b"",
+    "403 in HTML": response(b"<html></html>", status="403 Forbidden"),
+    "404 without a body": response(b"", status="404 Not Found"),
+    "a list that is none": response(b'{"data": {}}'),
     "204": b"HTTP/1.1 204 No Content\r\n\r\n",
     "no HTTP": b"\x00\x01\x02nonsense\r\n\r\n",
     "an encoding that it is not in": response(b"plain", headers={"Content-Encoding": "gzip"}),
@@ -146,7 +148,10 @@ def test_each_pause_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     with serving(says(PASSING["502 in HTML"], GOOD)) as server:
         client(server.url).get(REQUEST)
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.startswith("Graph API: the answer cannot be read. Try again later. (HTTP status 502) Trying again in ")
+    assert line.startswith(
+        "Graph API: the answer cannot be read. Try again later; if it stays, check the connection's host"
+    )
+    assert "(HTTP status 502) Trying again in " in line
     assert line.endswith(" s (1 of 5).")
 
 
@@ -161,7 +166,8 @@ def test_each_pause_is_announced(caplog: pytest.LogCaptureFixture) -> None:
         (response(b"slow down", status="429 Too Many Requests"), GraphRateLimitError),
         (response(error_body(1, message="Please reduce the amount of data"), status="500 Oops"), GraphTooLargeError),
         (response(error_body(99)), GraphError),
-        (response(b"<html></html>", status="403 Forbidden"), GraphRequestError),
+        (response(error_body(2500, message="An active access token must be used")), GraphAuthError),
+        (response(b"", status="302 Found"), GraphRequestError),
     ],
 )
 def test_what_does_not_pass_is_raised_at_the_first_call(answer: bytes, kind: type[GraphError]) -> None:
@@ -176,15 +182,13 @@ def test_what_does_not_pass_is_raised_at_the_first_call(answer: bytes, kind: typ
     assert slept == []
 
 
-def test_every_call_is_counted_and_told_of() -> None:
-    """The repeated ones too, before they are made."""
-    told: list[int] = []
+def test_every_call_is_counted() -> None:
+    """The repeated ones too."""
     with serving(says(PASSING["no word at all"], GOOD)) as server:
         one = client(server.url)
-        one.get(REQUEST, lambda: told.append(len(server.asked)))
         one.get(REQUEST)
-    assert told == [0, 1]
-    assert one.calls == 3
+        one.get(REQUEST)
+        assert one.calls == len(server.asked) == 3
 
 
 def test_calls_share_one_connection() -> None:
@@ -275,28 +279,17 @@ def test_an_endless_body_is_left_at_64_mib(compressed: bool) -> None:
         assert sent < 80 << 20
 
 
-# ---- stopping
-
-
-@pytest.mark.parametrize(
-    "beginning, drop",
-    [(b"", b""), (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ")],
-    ids=["silent", "dripping"],
-)
-def test_a_call_that_is_abandoned_ends_soon(beginning: bytes, drop: bytes) -> None:
-    """Within the grace and a little more; nothing is called any more, and what is left behind ends with the next drop."""
-    with serving(dripping(beginning, drop, 0.02)) as server:
-        one = GraphClient(server.url, Credentials("token"), version="v26.0", calls_per_second=0, timeout=3)
-        threading.Timer(0.2, one.abandon, [0.2]).start()
+def test_an_answer_that_drips_is_left_after_some_time_outs() -> None:
+    """And what is left behind ends with the next drop, so that no worker threads pile up."""
+    with serving(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ", 0.02)) as server:
+        one = client(server.url, timeout=0.1)
+        assert one.patience == pytest.approx(0.5)
         begun = time.monotonic()
-        with pytest.raises(CallsStopped):
+        with pytest.raises(GraphTransientError) as caught:
             one.get(REQUEST)
-        assert 0.4 <= time.monotonic() - begun < 2.9
-        with pytest.raises(CallsStopped):
-            one.get(REQUEST)
-        assert one.calls == len(server.asked) == 1
-        if drop:
-            assert no_call_is_left(1)
+        assert str(caught.value) == "Graph API: the answer took too long to arrive. Try again later."
+        assert time.monotonic() - begun >= ATTEMPTS * one.patience
+        assert no_call_is_left(5)
 
 
 def no_call_is_left(seconds: float) -> bool:
@@ -309,56 +302,104 @@ def no_call_is_left(seconds: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("way", ["stop", "abandon"])
-def test_an_answer_that_is_under_way_when_the_stop_comes_is_still_given(way: str) -> None:
-    """It is paid for; the next call is not made."""
-    stop = threading.Event()
-
-    def script(connection: socket.socket, asked: Asked) -> None:
-        one.abandon(3) if way == "abandon" else stop.set()
-        time.sleep(0.3)
-        connection.sendall(GOOD)
-
-    with serving(script) as server:
-        one = GraphClient(server.url, Credentials("token"), version="v26.0", calls_per_second=0, timeout=3, stop=stop)
-        assert one.get(REQUEST).data == {"data": [{"id": "1"}]}
-        with pytest.raises(CallsStopped):
-            one.get(REQUEST)
-        assert one.calls == len(server.asked) == 1
-
-
-def test_a_stop_ends_the_tries_at_a_passing_trouble() -> None:
-    """The call under way is the last one."""
-    stop = threading.Event()
-
-    def script(connection: socket.socket, asked: Asked) -> None:
-        stop.set()
-        connection.sendall(PASSING["502 in HTML"])
-
-    with serving(script) as server:
-        one = GraphClient(server.url, Credentials("token"), version="v26.0", calls_per_second=0, timeout=3, stop=stop)
-        with pytest.raises(CallsStopped):
-            one.get(REQUEST)
+def test_a_silent_server_is_left_after_one_time_out_a_call() -> None:
+    """It is told from one that is slow."""
+    with serving(dripping(b"", b"", 0.02)) as server:
+        begun = time.monotonic()
+        with pytest.raises(GraphTransientError, match="the network failed"):
+            client(server.url, timeout=0.1).exchange(REQUEST, threading.Event())
+        assert 0.1 <= time.monotonic() - begun < 5
         assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("calls_per_second", [0.01, 0])
-def test_a_stop_during_a_pause_ends_it(calls_per_second: float) -> None:
-    """Whether it waits for its turn or for trouble to pass."""
-    stop = threading.Event()
-    answer = GOOD if calls_per_second else PASSING["502 in HTML"]
+# ---- one call alone
+
+
+@pytest.mark.parametrize(
+    "answer, status, body",
+    [
+        (GOOD, 200, b'{"data": [{"id": "1"}]}'),
+        (response(error_body(613), status="400 Bad Request"), 400, error_body(613)),
+        (response(error_body(2), status="500 Oops"), 500, error_body(2)),
+        (response(b"<html></html>", status="403 Forbidden"), 403, b"<html></html>"),
+        (response(b"", status="302 Found", headers={"Location": "http://127.0.0.1:1/"}), 302, b""),
+        (response(b"not JSON"), 200, b"not JSON"),
+        (response(gzip.compress(b"packed"), headers={"Content-Encoding": "gzip"}), 200, b"packed"),
+    ],
+)
+def test_an_exchange_is_one_call_and_brings_whatever_came(answer: bytes, status: int, body: bytes) -> None:
+    """It judges nothing, repeats nothing, waits for no turn and counts nothing: its owner does."""
+    slept: list[float] = []
     with serving(says(answer)) as server:
         one = GraphClient(
-            server.url, Credentials("token"), version="v26.0", calls_per_second=calls_per_second, stop=stop
+            server.url, Credentials("token"), version="v26.0", calls_per_second=0.01, timeout=5, sleep=slept.append
         )
-        threading.Timer(0.2, stop.set).start()
+        for _ in range(2):
+            came = one.exchange(REQUEST, threading.Event())
+            assert type(came) is Response
+            assert (came.status, came.body) == (status, body)
+            assert came.headers["content-type"] == "application/json"
+        assert len(server.asked) == 2
+    assert (slept, one.calls, one.usage) == ([], 0, None)
+
+
+def test_an_exchange_raises_only_what_brought_nothing() -> None:
+    """As passing trouble; or as an address, or a certificate, that stays as it is."""
+    for answer in (b"", b"\x00\x01nonsense\r\n\r\n", PASSING["an encoding that it is not in"]):
+        with serving(says(answer)) as server:
+            with pytest.raises(GraphTransientError):
+                client(server.url).exchange(REQUEST, threading.Event())
+            assert len(server.asked) == 1
+    with pytest.raises(GraphTransientError):
+        client("http://127.0.0.1:1").exchange(REQUEST, threading.Event())
+    with pytest.raises(GraphRequestError):
+        client("http://127.0.0.1:notaport").exchange(REQUEST, threading.Event())
+
+
+def test_an_exchange_that_was_abandoned_ends_with_the_next_drop() -> None:
+    """Nobody waits for what it brings any more; only its worker thread is to come to an end."""
+    with serving(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ", 0.02)) as server:
+        abandoned = threading.Event()
+        threading.Timer(0.2, abandoned.set).start()
         begun = time.monotonic()
-        if calls_per_second:
-            one.get(REQUEST)
-        with pytest.raises(CallsStopped):
-            one.get(REQUEST)
-        assert time.monotonic() - begun < 50
+        client(server.url).exchange(REQUEST, abandoned)
+        assert 0.2 <= time.monotonic() - begun < 3
         assert len(server.asked) == 1
+
+
+def test_the_next_call_after_an_abandoned_one_gets_its_own_answer() -> None:
+    """What is left on the old connection is not read as another's."""
+
+    def script(connection: socket.socket, asked: Asked) -> None:
+        if asked.number:
+            connection.sendall(GOOD)
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n ")
+        time.sleep(0.1)
+        connection.sendall(b' {"data": [{"id": "of the first call"}]}')
+
+    with serving(script) as server:
+        one = client(server.url)
+        abandoned = threading.Event()
+        abandoned.set()
+        one.exchange(REQUEST, abandoned)
+        assert one.get(REQUEST).data == {"data": [{"id": "1"}]}
+
+
+def test_a_single_call_is_deciphered_by_whoever_owns_the_client() -> None:
+    """A good answer is taken in for the pace, and any for the usage, by the types that the request names."""
+    one = client("http://127.0.0.1:1")
+    asked = Request("100/conversations", {}, True, ("messenger", "pages"))
+    busy = business_usage(business_row(percent=95), business_row(kind="ads_management"))
+    before = one.pace.interval
+    answer = one.read(asked, Response(200, busy, b'{"data": []}'))
+    assert answer.usage == one.usage
+    assert one.usage is not None
+    assert one.usage.by_type == {"messenger": 95.0}
+    assert one.pace.interval > before
+    with pytest.raises(GraphRateLimitError):
+        one.read(asked, Response(400, business_usage(business_row(kind="ads_management")), error_body(80006)))
+    assert one.usage is None
 
 
 # ---- what answers say besides

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import logging
 import ssl
+import threading
+import traceback
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +16,7 @@ import pytest
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphError, GraphRequestError, GraphTransientError
 from airflow_provider_pageconv.graph.protocol import Credentials, Request
-from tests.graph.loopback import RawServer, response, says, serving
+from tests.graph.loopback import RawServer, dripping, response, says, serving
 
 TOKEN = "EAAGm0PX4ZCps/BA+KZC=x7Qz"
 SECRET = "the-app-secret"
@@ -143,13 +145,33 @@ def test_the_debug_lines_of_the_libraries_hold_no_secret(
         else:
             with pytest.raises(GraphTransientError) as caught:
                 one.get(REQUEST)
-            assert_secret(
-                str(caught.value) + repr(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
-            )
+            assert_secret(all_that_is_said(caught.value))
     assert any(record.name.startswith("urllib3") for record in caplog.records)
     for record in caplog.records:
         assert_secret(record.getMessage() + repr(record.args) + repr(record.exc_info))
     assert_secret(caplog.text)
+
+
+@pytest.mark.parametrize("way", ["refused", "silent", "no HTTP", "no address", "no scheme", "not packed"])
+def test_an_exchange_that_failed_holds_no_secret_in_its_error(way: str) -> None:
+    """Nor in those that it came from, which a tool that reports errors looks at: they quote the whole address."""
+    answer = {"no HTTP": b"\x00\r\n\r\n", "not packed": response(b"plain", headers={"Content-Encoding": "gzip"})}
+    script = dripping(b"", b"", 0.02) if way == "silent" else says(answer.get(way, b""))
+    with serving(script) as server:
+        addresses = {"refused": "http://127.0.0.1:1", "no address": "http://127.0.0.1:notaport", "no scheme": "nothing"}
+        one = client(addresses.get(way, server.url), SECRET, timeout=0.2)
+        with pytest.raises(GraphError) as caught:
+            one.exchange(REQUEST, threading.Event())
+    assert_secret(all_that_is_said(caught.value))
+
+
+def all_that_is_said(error: BaseException | None) -> str:
+    """What an error says, and every error that it came from, shown with it or not."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
 
 
 def assert_secret(text: str) -> None:

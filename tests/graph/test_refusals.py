@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -12,7 +12,6 @@ from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
     GraphCursorError,
     GraphError,
-    GraphFieldError,
     GraphPermissionError,
     GraphRateLimitError,
     GraphRequestError,
@@ -20,7 +19,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
     GraphUnavailableError,
 )
-from airflow_provider_pageconv.graph.protocol import Request
+from airflow_provider_pageconv.graph.protocol import Answer, Request, Response, decipher
 from tests.graph.answers import (
     LATER,
     LIST,
@@ -96,6 +95,35 @@ def test_a_limit_brings_the_usage_of_its_own_answer() -> None:
     assert error.usage is not None
     assert error.usage.by_type == {"messenger": 100.0, "pages": 40.0}
     assert refused(80006).usage is None  # type: ignore[attr-defined]
+
+
+ADS = business_row(45, kind="ads_management")
+MESSENGER = Request(LIST.path, LIST.params, True, ("messenger", "pages"))
+
+
+@pytest.mark.parametrize("code", LIMITS)
+def test_a_limit_is_not_waited_for_as_long_as_another_products(code: int) -> None:
+    """The business header tells of every product of the business; what governs the call is what counts."""
+    error = refused(
+        code, headers=business_usage(ADS, business_row(3), business_row(2, kind="pages", percent=40)), request=MESSENGER
+    )
+    assert isinstance(error, GraphRateLimitError)
+    assert error.retry_after == timedelta(minutes=3)
+    assert error.usage is not None
+    assert error.usage.by_type == {"messenger": 100.0, "pages": 40.0}
+    bare = refused(code, headers=business_usage(ADS), request=MESSENGER)
+    assert isinstance(bare, GraphRateLimitError)
+    assert (bare.retry_after, bare.usage) == (None, None)
+
+
+def test_a_bare_429_is_not_waited_for_as_long_as_another_products_limit_either() -> None:
+    """Its `Retry-After` counts, and the app's own usage."""
+    headers = {"retry-after": "30", "x-app-usage": '{"call_count": 100}', **business_usage(ADS)}
+    error = refusal(b"", status=429, headers=headers, request=MESSENGER)
+    assert isinstance(error, GraphRateLimitError)
+    assert error.retry_after == timedelta(seconds=30)
+    assert error.usage is not None
+    assert error.usage.by_type == {"app": 100.0}
 
 
 @pytest.mark.parametrize(
@@ -175,11 +203,12 @@ def test_a_redirect_is_an_error(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 410, 451])
 @pytest.mark.parametrize("body", [b"", b"<html>Forbidden</html>", b"[]", b'{"data": []}', b'{"message": "no"}'])
-def test_a_refusal_that_is_none_of_metas_points_at_the_address(body: bytes, status: int) -> None:
-    """Something else than the Graph API answers there."""
+def test_a_refusal_that_is_none_of_metas_is_passing_trouble(body: bytes, status: int) -> None:
+    """Something on the way answered, and was seen to be gone a moment later: it says nothing of the call."""
     error = refusal(body, status=status)
-    assert type(error) is GraphRequestError
-    assert error.code is None
+    assert type(error) is GraphTransientError
+    assert (error.code, error.http_status) == (None, status)
+    assert "check the connection's host, and the proxy if there is one" in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -211,11 +240,64 @@ def test_codes_may_come_as_text() -> None:
     assert (error.code, error.subcode) == (190, 463)
 
 
-def test_missing_or_forbidden_objects_are_told_from_bad_parameters() -> None:
-    """100/33 is recorded as unavailable, 100 alone ends the task; so with a cursor as without."""
-    assert type(refused(100, 33)) is GraphUnavailableError
-    assert type(refused(100, 33, request=LATER)) is GraphUnavailableError
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("code", [2500, 104])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "An active access token must be used to query information about the current user.",
+        "An access token is required to request this resource.",
+        "(#2500) AN ACTIVE ACCESS TOKEN MUST BE USED",
+    ],
+)
+def test_a_call_whose_token_did_not_arrive_is_told_from_a_bad_query(message: str, code: int, status: int) -> None:
+    """Somebody has to look at the proxy; at the fields, or at the app secret, they would look in vain."""
+    error = refused(code, message=message, status=status)
+    assert type(error) is GraphAuthError
+    assert error.meaning == "no access token arrived"
+    assert error.code == code
+
+
+@pytest.mark.parametrize("message", ["Unknown path components: /conversations", "Syntax error at character 3", ""])
+def test_2500_without_a_word_of_the_token_is_a_bad_query(message: str) -> None:
+    """As with a version that does not exist."""
+    assert type(refused(2500, message=message)) is GraphRequestError
+
+
+NOT_THERE = (
+    "Unsupported get request. Object with ID 't_1' does not exist, cannot be loaded due to missing permissions, "
+    "or does not support this operation"
+)
+
+
+@pytest.mark.parametrize("request_", [LIST, LATER])
+@pytest.mark.parametrize("status", STATUSES)
+def test_missing_or_forbidden_objects_are_told_from_bad_parameters(status: int, request_: Request) -> None:
+    """100/33 is recorded as unavailable, 100 alone ends the task; so with a cursor as without.
+
+    What does not exist may be a limit in other words, with the subcode or, by its text, without one.
+    """
+    for error in (
+        refused(100, 33, status=status, request=request_),
+        refused(100, 33, message=NOT_THERE, status=status, request=request_),
+        refused(100, message=NOT_THERE, status=status, request=request_),
+        refused(100, message="(#100) Object with ID 't_1' does not exist", status=status, request=request_),
+    ):
+        assert type(error) is GraphUnavailableError
+        assert error.may_be_limit
+
+
+def test_another_subcode_of_100_is_a_bad_parameter() -> None:
+    """Whatever its text."""
     assert type(refused(100, 34)) is GraphRequestError
+    assert type(refused(100, 34, message=NOT_THERE)) is GraphRequestError
+
+
+def test_a_message_that_is_unavailable_is_no_limit() -> None:
+    """9000001 is taken at its word."""
+    error = refused(9000001)
+    assert type(error) is GraphUnavailableError
+    assert error.may_be_limit is False
 
 
 def test_an_unavailable_message_is_unavailable_in_a_list_with_a_cursor_too() -> None:
@@ -242,34 +324,6 @@ def test_a_parameter_refused_after_a_cursor_is_the_cursor(message: str, too_deep
 def test_a_parameter_refused_without_a_cursor_is_the_parameter() -> None:
     """Walking again would be refused again."""
     assert type(refused(100, message="(#100) Param folder must be one of {inbox}", request=LIST)) is GraphRequestError
-
-
-@pytest.mark.parametrize("request_", [LIST, LATER])
-@pytest.mark.parametrize("code", [100, 12])
-@pytest.mark.parametrize(
-    "message, field, node_type",
-    [
-        ("(#100) Tried accessing nonexisting field (subject) on node type (UnifiedThread)", "subject", "UnifiedThread"),
-        ("(#100) Tried accessing nonexisting field (link) on node type (Message)", "link", "Message"),
-        ("(#100) Tried accessing nonexisting field (link)", "link", None),
-        ("(#12) subject field is deprecated for versions v24.0 and higher", "subject", None),
-        ("subject is deprecated", "subject", None),
-    ],
-)
-def test_an_unknown_field_is_named_with_the_node_that_lacks_it(
-    message: str, field: str, node_type: str | None, code: int, request_: Request
-) -> None:
-    """So that a documented one can be left out."""
-    error = refused(code, message=message, request=request_)
-    assert type(error) is GraphFieldError
-    assert (error.field, error.node_type) == (field, node_type)
-
-
-def test_only_a_field_that_was_asked_for_is_named() -> None:
-    """Whatever else Meta's text holds at that place might be anything, a name among them."""
-    error = refused(100, message="(#100) Tried accessing nonexisting field (Ana) on node type (UnifiedThread)")
-    assert type(error) is GraphRequestError
-    assert "Ana" not in str(error)
 
 
 @pytest.mark.parametrize("code", [3, 10, 200, 230, 283, 299])
@@ -326,3 +380,35 @@ def test_errors_survive_the_way_between_processes() -> None:
         assert type(copy) is type(error)
         assert str(copy) == str(error)
         assert vars(copy) == vars(error)
+
+
+# ---- good answers
+
+
+def test_a_good_answer_brings_what_its_headers_say() -> None:
+    """Usage of what governs the call, the version that answered, and what time it is for the API."""
+    headers = {
+        "facebook-api-version": "v25.0",
+        "date": "Sat, 21 Nov 2026 10:00:00 GMT",
+        **business_usage(business_row(kind="ads_management"), business_row(percent=12)),
+    }
+    answer = decipher(Response(200, headers, b'{"data": []}'), MESSENGER)
+    assert answer.data == {"data": []}
+    assert answer.usage is not None
+    assert (answer.usage.percent, answer.usage.by_type) == (12.0, {"messenger": 12.0})
+    assert answer.version == "v25.0"
+    assert answer.date == datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
+
+
+def test_a_good_answer_without_headers_is_as_good() -> None:
+    """Nothing is made up for what is missing or cannot be read."""
+    for headers in ({}, {"date": "soon", "facebook-api-version": "EAAB", "x-app-usage": "{"}):
+        assert decipher(Response(200, headers, b'{"id": "1"}'), Request("me")) == Answer({"id": "1"})
+
+
+def test_a_node_is_a_good_answer_only_where_no_list_was_asked_for() -> None:
+    """A list that is none would end a walk as if it were empty."""
+    body = Response(200, {}, b'{"id": "1", "data": {}}')
+    assert decipher(body, Request("me")).data["id"] == "1"
+    with pytest.raises(GraphTransientError):
+        decipher(body, MESSENGER)

@@ -87,19 +87,26 @@ def test_the_sentence_of_each_code(code: int, subcode: int | None, meaning: str,
 def test_the_sentences_of_what_needs_no_remedy_or_has_no_code() -> None:
     """They stay whole without the parts that are missing."""
     assert str(refused(9000001)) == f"Graph API error 9000001: the message is not available (any more). {FACTS}"
-    assert str(refusal(b"<html></html>", status=502)) == (
-        "Graph API: the answer cannot be read. Try again later. (HTTP status 502)"
-    )
+    for status in (404, 502):
+        assert str(refusal(b"<html></html>", status=status)) == (
+            "Graph API: the answer cannot be read. Try again later; if it stays, check the connection's host, and the "
+            f"proxy if there is one. (HTTP status {status})"
+        )
     assert str(refusal(b"", status=302)) == (
         "Graph API: the server sends the call elsewhere, and the token is not taken along. "
         "Put the base address of the Graph API itself into the connection's host. (HTTP status 302)"
     )
-    assert str(refusal(b"", status=404)) == (
-        "Graph API: the answer is not one of the Graph API. "
-        "Check the connection's host, and the proxy if there is one. (HTTP status 404)"
-    )
     assert str(refusal(b"", status=429)) == f"Graph API: the server refuses calls for now. {STOP} (HTTP status 429)"
     assert str(GraphError("it broke")) == "Graph API: it broke."
+
+
+@pytest.mark.parametrize("code", [2500, 104])
+def test_the_sentence_of_a_token_that_did_not_arrive(code: int) -> None:
+    """It is neither the token's fault nor the query's."""
+    assert str(refused(code, message="An active access token must be used to query information")) == (
+        f"Graph API error {code}: no access token arrived. Something on the way takes the Authorization header: look at "
+        f"the proxy, and at the connection's host. {FACTS}"
+    )
 
 
 def test_the_sentences_of_cursors_fields_and_sizes() -> None:
@@ -113,6 +120,8 @@ def test_the_sentences_of_cursors_fields_and_sizes() -> None:
     assert str(refused(100, message="nonexisting field (subject) on node type (UnifiedThread)")) == (
         f"Graph API error 100: the field 'subject' is not known. Leave it out of the fields. {FACTS}"
     )
+    several = refused(100, message="nonexisting fields (subject, link) on node type (UnifiedThread)")
+    assert several.meaning == "the fields 'subject', 'link' are not known"
     assert str(refused(1, message="Please reduce the amount of data you're asking for")) == (
         f"Graph API error 1: the answer would be too large. Ask for less at once. {FACTS}"
     )

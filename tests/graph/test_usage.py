@@ -85,6 +85,44 @@ def test_a_person_in_the_place_of_a_type_is_not_kept() -> None:
     assert usage.by_type == {"other": 9.0}
 
 
+@pytest.mark.parametrize(
+    "types, percent, regain, by_type",
+    [
+        ((), 100.0, 45, {"ads_management": 100.0, "messenger": 30.0, "instagram": 90.0, "pages": 50.0}),
+        (("messenger",), 30.0, 2, {"messenger": 30.0}),
+        (("messenger", "pages"), 50.0, 4, {"messenger": 30.0, "pages": 50.0}),
+        (("instagram", "pages"), 90.0, 4, {"instagram": 90.0, "pages": 50.0}),
+    ],
+)
+def test_only_the_limits_that_govern_a_call_count(
+    types: tuple[str, ...], percent: float, regain: int, by_type: dict[str, float]
+) -> None:
+    """In percent and in the time until access is regained; the header tells of every product of the business."""
+    headers = business_usage(
+        business_row(45, kind="ads_management"),
+        business_row(2, percent=30),
+        business_row(3, kind="instagram", percent=90),
+        business_row(4, kind="pages", percent=50),
+    )
+    assert read_usage(headers, types) == Usage(percent, timedelta(minutes=regain), by_type)
+
+
+def test_the_apps_and_the_pages_own_headers_count_for_every_call() -> None:
+    """They have no types."""
+    headers = {
+        "x-app-usage": '{"call_count": 60}',
+        "x-page-usage": '{"call_count": 70}',
+        **business_usage(business_row(9, kind="ads")),
+    }
+    assert read_usage(headers, ("messenger", "pages")) == Usage(70.0, None, {"app": 60.0, "page": 70.0})
+
+
+def test_usage_of_another_product_alone_is_no_usage() -> None:
+    """Nor is a type that cannot be read."""
+    for kind in ("ads_management", "custom_audience", "ana@example.com", "", 7, None):
+        assert read_usage(business_usage({**business_row(45), "type": kind}), ("messenger", "pages")) is None
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**400),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -102,10 +140,12 @@ texts = st.one_of(
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([*HEADERS, "retry-after"]), texts))
-def test_absurd_headers_never_break_anything(headers: dict[str, str]) -> None:
+@given(
+    st.dictionaries(st.sampled_from([*HEADERS, "retry-after"]), texts), st.sampled_from([(), ("messenger", "pages")])
+)
+def test_absurd_headers_never_break_anything(headers: dict[str, str], types: tuple[str, ...]) -> None:
     """No exception, and no number that arithmetic cannot use."""
-    usage = read_usage(headers)
+    usage = read_usage(headers, types)
     waits = [retry_after(headers)]
     if usage is not None:
         numbers = [usage.percent, *usage.by_type.values()]

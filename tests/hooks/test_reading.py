@@ -11,14 +11,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from airflow_provider_pageconv.graph.errors import (
-    CallsStopped,
-    GraphFieldError,
-    GraphRequestError,
-    GraphUnavailableError,
-)
+from airflow_provider_pageconv.graph.errors import GraphFieldError, GraphRequestError, GraphUnavailableError
 from airflow_provider_pageconv.hooks import PageConversationsHook
-from airflow_provider_pageconv.sandbox import Fault, Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Limits, Sandbox
+from airflow_provider_pageconv.sandbox.errors import REFUSAL_FORMS
+from tests.graph.loopback import response, says, serving
 
 PAGE = "100200300400500"
 FOLDERS = {"inbox": 130, "other": 12, "page_done": 0, "spam": 1}
@@ -111,10 +108,10 @@ def test_one_persons_conversations_can_be_asked_for(hook: PageConversationsHook,
 
 
 def test_own_fields_are_asked_for_word_for_word(hook: PageConversationsHook, sandbox: Sandbox) -> None:
-    """And `id` and the time with them."""
+    """And with them `id`, the time, and how many messages there are."""
     got = list(hook.conversations(folder="other", fields="snippet,participants{id}"))
-    assert sandbox.requests[0].params["fields"] == "id,updated_time,snippet,participants{id}"
-    assert {name for one in got for name in one} <= {"id", "updated_time", "snippet", "participants"}
+    assert sandbox.requests[0].params["fields"] == "id,updated_time,message_count,snippet,participants{id}"
+    assert {name for one in got for name in one} <= {"id", "updated_time", "message_count", "snippet", "participants"}
     list(hook.messages(got[0]["id"], fields=["message"]))
     assert sandbox.requests[-1].params["fields"] == "id,created_time,message"
 
@@ -125,17 +122,31 @@ def test_a_field_of_the_users_own_that_the_api_refuses_is_an_error(hook: PageCon
         list(hook.conversations(fields="id,nonsense"))
 
 
-def test_a_documented_field_that_the_api_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The walk goes on without it."""
-    with Sandbox(
-        folders={"inbox": 5}, refused_fields={"UnifiedThread": ["wallpaper", "link"], "MessageShare": ["id"]}
-    ) as own:
+@pytest.mark.parametrize("words", REFUSAL_FORMS)
+def test_a_documented_field_that_the_api_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """The walk goes on without it, in whatever words it is refused."""
+    refused = {"UnifiedThread": ["wallpaper", "link"], "Message": ["story"], "MessageShare": ["id"]}
+    with Sandbox(folders={"inbox": 5}, refused_fields=refused, refusal_form=words) as own:
         connect(monkeypatch, own, extra={"app_secret": None})
         hook = PageConversationsHook()
         got = list(hook.conversations())
         assert len(got) == 5
-        assert all("link" not in one for one in got)
+        assert not {"wallpaper", "link"} & {name for one in got for name in one}
+        assert "snippet" in own.requests[-1].params["fields"]
         assert len(list(hook.messages(got[0]["id"]))) == len(threads(own, "messenger", "inbox")[0]["messages"])
+        assert "story" not in own.requests[-1].params["fields"]
+
+
+@pytest.mark.parametrize("words", REFUSAL_FORMS)
+def test_the_number_of_messages_is_left_out_where_only_the_export_wants_it(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """A user who did not name it does not miss it."""
+    with Sandbox(folders={"inbox": 5}, refused_fields={"UnifiedThread": ["message_count"]}, refusal_form=words) as own:
+        connect(monkeypatch, own, extra={"app_secret": None})
+        assert len(list(PageConversationsHook().conversations(fields="snippet"))) == 5
+        with pytest.raises(GraphFieldError, match="the field 'message_count' is not known"):
+            list(PageConversationsHook().conversations(fields="message_count"))
 
 
 def test_another_page_can_be_named_as_text_or_number(hook: PageConversationsHook) -> None:
@@ -171,7 +182,7 @@ IDENTIFIER = "it takes an id of the Graph API (letters, digits, '.', '_' and '-'
         ({"folder": None}, "folder is None: it takes one of inbox, other, page_done, spam."),
         (
             {"folder": "spam", "platform": "Instagram"},
-            "folder is 'spam': Instagram has one list only, leave folder alone.",
+            "folder is 'spam': it takes nothing here, for Instagram has one list only.",
         ),
         ({"page_size": 0}, "page_size is 0: it takes a whole number, 1 or more."),
         ({"page_size": True}, "page_size is True: it takes a whole number, 1 or more."),
@@ -241,14 +252,27 @@ def test_after_an_answer_without_usage_headers_nothing_is_known_of_usage(
     assert hook.usage is None
 
 
-def test_a_hook_that_was_stopped_makes_no_call(hook: PageConversationsHook, sandbox: Sandbox) -> None:
-    """As when its task is killed."""
-    nodes = hook.conversations(page_size=10)
-    next(nodes)
-    hook.stop.set()
-    with pytest.raises(CallsStopped):
-        list(nodes)
-    assert len(sandbox.requests) == 1
+def test_the_usage_of_another_product_is_no_usage_of_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header tells of all that the business uses."""
+    with Sandbox(folders={"inbox": 5}, limits=Limits(foreign={"ads_management": 100.0, "instagram": 99.0})) as own:
+        connect(monkeypatch, own, extra={"app_secret": None})
+        hook = PageConversationsHook()
+        list(hook.conversations())
+        assert hook.usage is not None
+        assert not {"ads_management", "instagram"} & set(hook.usage.by_type)
+        assert hook.usage.percent < 75
+        assert hook.usage.regain is None
+
+
+def test_rows_that_are_no_nodes_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end nothing; every conversation comes all the same."""
+    body = {"data": [None, {"id": "t_1"}, {"snippet": "no id"}, "x", {"id": "t_2", "paging": {"next": "x"}}]}
+    with serving(says(response(json.dumps(body).encode()))) as server:
+        extra = json.dumps({"page_id": PAGE, "calls_per_second": 0})
+        connection = {"conn_type": "pageconv", "host": server.url, "password": "token", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_DEFAULT", json.dumps(connection))
+        assert list(PageConversationsHook().conversations()) == [{"id": "t_1"}, {"id": "t_2"}]
+        assert list(PageConversationsHook().messages("t_1")) == [{"id": "t_1"}, {"id": "t_2"}]
 
 
 def test_there_is_one_client_and_one_reading_of_the_connection(hook: PageConversationsHook) -> None:

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_pageconv.dump import checkpoint
+from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.store import StoreError
-from airflow_provider_pageconv.graph.errors import (
-    GraphAuthError,
-    GraphPermissionError,
-    GraphRateLimitError,
-    GraphRequestError,
-    GraphTransientError,
-)
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
+from airflow_provider_pageconv.operators import ExportFailed
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator, run
 from tests.servers.destinations import Destination, local
@@ -26,17 +24,20 @@ PERMISSIONS = (
     "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and pages_read_engagement; "
     "Instagram needs instagram_basic, instagram_manage_messages and pages_manage_metadata."
 )
+FOLDERS = {"inbox", "other", "page_done", "spam"}
 LATER = "Stop calling and come back later: calls made meanwhile prolong the block."
 NEW_TOKEN = "Put a new access token of the Page into the connection."
+NO_TOKEN = (
+    "no access token arrived. Something on the way takes the Authorization header: look at the proxy, and at the "
+    "connection's host."
+)
 FINAL = [
     (200, None, GraphPermissionError, f"a permission is missing: pages_messaging. {PERMISSIONS}", 403),
     (230, None, GraphPermissionError, f"a permission is missing: pages_messaging. {PERMISSIONS}", 403),
     (10, None, GraphPermissionError, f"a permission is missing. {PERMISSIONS}", 403),
     (100, None, GraphRequestError,
      "a parameter is not valid. Check the page id, the user_id and the fields that the task names.", 400),
-    (104, None, GraphRequestError,
-     ("the signature of the call (appsecret_proof) is wrong or missing. Put the secret of the app that the token belongs "
-      "to into the connection's app_secret."), 400),
+    (104, None, GraphAuthError, NO_TOKEN, 400),
     (2500, None, GraphRequestError,
      "the query cannot be parsed. Check the page id and the fields that the task names.", 400),
     (190, None, GraphAuthError, f"the access token is not valid. {NEW_TOKEN}", 401),
@@ -58,6 +59,13 @@ def box(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield box
 
 
+def _only(failed: BaseException) -> Any:
+    assert isinstance(failed, ExportFailed)
+    [(folder, error)] = failed.errors.items()
+    assert folder == "inbox"
+    return error
+
+
 def _whole(error: Any, code: int, subcode: int | None, sentence: str, status: int) -> str:
     number = f"{code}/{subcode}" if subcode else str(code)
     return f"Graph API error {number}: {sentence} (HTTP status {status}, fbtrace_id {error.fbtrace_id})"
@@ -75,12 +83,48 @@ def test_what_no_further_try_can_change_ends_the_task(
     box.faults.add(Fault(code=code, subcode=subcode))
     with pytest.raises(AirflowFailException) as caught:
         run(destination_files.url, "run-2", folders="inbox")
-    cause = caught.value.__cause__
-    assert type(cause) is kind
-    assert str(caught.value) == str(cause) == _whole(cause, code, subcode, sentence, status)
+    error = _only(caught.value)
+    assert type(error) is kind
+    assert str(error) == _whole(error, code, subcode, sentence, status)
+    assert str(caught.value) == f"inbox: {error}"
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
     assert len(box.requests) == 1
     published = {name: content for name, content in destination_files.snapshot().items() if "_staging" not in name}
     assert published == before
+
+
+def test_a_wrong_signature_ends_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says which secret belongs where."""
+    with Sandbox(conversations=3, app_secret="right", require_proof=True) as box:
+        monkeypatch.setenv(CONNECTION, connection(box, app_secret="wrong"))
+        with pytest.raises(AirflowFailException) as caught:
+            run((tmp_path / "export").as_uri(), folders="inbox")
+        assert len(box.requests) == 1
+    error = _only(caught.value)
+    assert type(error) is GraphRequestError
+    assert (
+        str(error)
+        .partition(": ")[2]
+        .startswith(
+            "the signature of the call (appsecret_proof) is wrong or missing. Put the secret of the app that the token belongs "
+            "to into the connection's app_secret."
+        )
+    )
+
+
+def test_an_authorization_header_that_is_swallowed_on_the_way_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2500 "An active access token must be used" is no wrong query: no new token would help."""
+    with Sandbox(conversations=3, swallow_authorization=True, no_token_code=2500) as box:
+        monkeypatch.setenv(CONNECTION, connection(box))
+        with pytest.raises(AirflowFailException) as caught:
+            run((tmp_path / "export").as_uri(), folders="inbox")
+        assert len(box.requests) == 1
+    error = _only(caught.value)
+    assert type(error) is GraphAuthError
+    assert str(error).startswith(f"Graph API error 2500: {NO_TOKEN} (HTTP status 4")
 
 
 @pytest.mark.parametrize("code, sentence, status", LIMITS, ids=[str(row[0]) for row in LIMITS])
@@ -93,11 +137,11 @@ def test_a_limit_fails_the_try_where_it_is_asked_to(
     before = files.snapshot()
     box.forget()
     fault = box.faults.add(Fault(code=code, regain=17))
-    with pytest.raises(GraphRateLimitError) as caught:
+    with pytest.raises(AirflowException) as caught:
         run(files.url, "run-2", folders="inbox")
-    assert str(caught.value) == _whole(caught.value, code, None, f"{sentence}. {LATER}", status)
-    assert caught.value.retry_after is not None
-    assert caught.value.retry_after.total_seconds() == 17 * 60
+    assert not isinstance(caught.value, AirflowFailException)
+    said = re.sub(r"fbtrace_id \w+", "fbtrace_id T", str(caught.value))
+    assert said == f"inbox: Graph API error {code}: {sentence}. {LATER} (HTTP status {status}, fbtrace_id T)"
     assert len(box.requests) == 1
     assert {name: content for name, content in files.snapshot().items() if "_staging" not in name} == before
     box.faults.remove(fault)
@@ -107,27 +151,79 @@ def test_a_limit_fails_the_try_where_it_is_asked_to(
 def test_passing_trouble_that_does_not_pass_fails_the_try(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After six calls, and a further try of the task goes on."""
+    """After six calls of the smallest size, and a further try of the task goes on."""
     from airflow_provider_pageconv.graph import client
 
     monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
-    box.faults.add(Fault(code=2))
-    with pytest.raises(GraphTransientError) as caught:
-        run((tmp_path / "export").as_uri(), folders="inbox")
-    assert str(caught.value) == _whole(caught.value, 2, None, "passing trouble at Meta. Try again later.", 500)
+    files = local(tmp_path / "export")
+    fault = box.faults.add(Fault(code=2))
+    with pytest.raises(AirflowException) as caught:
+        run(files.url, folders="inbox", page_size=1, messages=False)
+    assert not isinstance(caught.value, AirflowFailException)
+    said = re.sub(r"fbtrace_id \w+", "fbtrace_id T", str(caught.value))
+    assert said == (
+        "inbox: Graph API error 2: passing trouble at Meta. Try again later. (HTTP status 500, fbtrace_id T)"
+    )
     assert len(box.requests) == 6
+    box.faults.remove(fault)
+    assert run(files.url, folders="inbox", page_size=1, messages=False)["conversations"] == 12
 
 
-def test_one_folder_s_refusal_stops_the_others(box: Sandbox, tmp_path: Path) -> None:
+def test_a_dead_token_ends_all_folders_with_one_sentence(box: Sandbox, tmp_path: Path) -> None:
     """No more calls than were under way, and what they brought is kept for the next try."""
     files = local(tmp_path / "export")
     fault = box.faults.add(Fault(code=190, folder="inbox"))
-    with pytest.raises(AirflowFailException, match="the access token is not valid"):
+    with pytest.raises(AirflowFailException, match=r"^inbox, other(, page_done)?(, spam)?: .* is not valid") as caught:
         run(files.url, page_size=1)
+    assert isinstance(caught.value, ExportFailed)
+    assert {type(error) for error in caught.value.errors.values()} == {GraphAuthError}
     assert len(box.requests) <= 8
-    assert not [name for name in files.manifests() if "folder=inbox" in name]
+    missing = set(caught.value.errors)
+    assert {manifest["folder"] for manifest in files.manifests().values()} == FOLDERS - missing
     box.faults.remove(fault)
     assert run(files.url, page_size=1)["conversations"] == 15
+
+
+@pytest.mark.parametrize("code, final", [(100, True), (200, True), (2, False), (1, False)])
+def test_one_folder_s_refusal_lets_the_others_publish_and_the_error_names_it(
+    code: int, box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, final: bool
+) -> None:
+    """And no asset event until every folder is published; the next try goes on with those that are missing."""
+    from airflow_provider_pageconv.graph import client
+
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
+    files = local(tmp_path / "export")
+    outlet = Asset("pages")
+    events = OutletEventAccessors()
+    fault = box.faults.add(Fault(code=code, folder="inbox"))
+    with pytest.raises(AirflowException, match=rf"^inbox: Graph API error {code}: ") as caught:
+        run(files.url, outlets=[outlet], more={"outlet_events": events})
+    assert isinstance(caught.value, ExportFailed) == final
+    assert events[outlet].extra == {}
+    assert {manifest["folder"] for manifest in files.manifests().values()} == FOLDERS - {"inbox"}
+    box.faults.remove(fault)
+    box.forget()
+    result = run(files.url)
+    assert {call.params["folder"] for call in box.requests} == {"inbox"}
+    assert {name: numbers["published"] for name, numbers in result["folders"].items()} == {
+        "inbox": "new", "other": "earlier", "page_done": "earlier", "spam": "earlier",
+    }  # fmt: skip
+    assert (result["conversations"], result["messages"]) == (15, 30)
+
+
+def test_an_error_that_a_further_try_may_mend_leaves_the_task_its_tries_whatever_ended_the_others(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each missing folder is named with its own sentence."""
+    from airflow_provider_pageconv.graph import client
+
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
+    box.faults.add(Fault(code=100, folder="inbox"))
+    box.faults.add(Fault(code=2, folder="spam"))
+    with pytest.raises(AirflowException) as caught:
+        run((tmp_path / "export").as_uri())
+    assert not isinstance(caught.value, AirflowFailException)
+    assert re.search(r"^inbox: Graph API error 100: .* spam: Graph API error 2: ", str(caught.value))
 
 
 def test_on_kill_ends_the_try_and_publishes_nothing(box: Sandbox, tmp_path: Path) -> None:
@@ -142,7 +238,7 @@ def test_on_kill_ends_the_try_and_publishes_nothing(box: Sandbox, tmp_path: Path
     assert files.manifests() == {}
     assert len(box.requests) == 2
     assert run(files.url, folders="inbox", page_size=5)["conversations"] == 12
-    assert len(box.requests) == 4
+    assert len(box.requests) == 3 + 2 * 3
 
 
 def test_on_kill_before_the_first_call_lets_none_be_made(box: Sandbox, tmp_path: Path) -> None:
@@ -194,18 +290,20 @@ def test_a_token_that_is_not_good_is_told_even_where_the_destination_fails_just_
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No further try can change it."""
-    stage = checkpoint.Checkpoints.save
+    compose = checkpoint.Checkpoints.compose
 
-    def full(self: checkpoint.Checkpoints, progress: checkpoint.Progress, **options: Any) -> None:
-        if progress.api_calls:
-            raise StoreError("Cannot write x: No space left on device")
-        stage(self, progress, **options)
+    def full() -> None:
+        raise StoreError("Cannot write x: No space left on device")
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", full)
+    def composed(self: checkpoint.Checkpoints, progress: Progress, **options: Any) -> Any:
+        save, parts = compose(self, progress, **options)
+        return (full if progress.api_calls else save), parts
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "compose", composed)
     box.faults.add(Fault(code=190, at=2))
     with pytest.raises(AirflowFailException) as caught:
         run((tmp_path / "export").as_uri(), folders="inbox", page_size=5)
-    assert isinstance(caught.value.__cause__, GraphAuthError)
+    assert isinstance(_only(caught.value), GraphAuthError)
 
 
 def test_a_connection_that_is_not_there_is_an_error(tmp_path: Path) -> None:

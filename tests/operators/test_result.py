@@ -20,9 +20,15 @@ from tests.servers.destinations import Destination, local
 
 KEYS = {
     "page_id", "platform", "since", "until", "manifests", "conversations", "messages", "messages_unavailable", "files",
-    "bytes", "api_calls", "waited_seconds", "folders", "warnings",
+    "bytes", "api_calls", "waited_seconds", "folders", "warnings", "destination", "messages_undated",
+    "conversations_unavailable", "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone",
+    "started_at", "finished_at",
 }  # fmt: skip
-NUMBERS = ("conversations", "messages", "messages_unavailable", "files", "bytes", "api_calls", "waited_seconds")
+COUNTS = (
+    "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
+    "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone",
+)  # fmt: skip
+NUMBERS = (*COUNTS, "files", "bytes", "api_calls", "waited_seconds")
 
 
 @pytest.fixture
@@ -49,15 +55,26 @@ def test_the_summary_says_what_lies_in_the_destination(box: Sandbox, destination
     for name, manifest in manifests.items():
         assert name in result["manifests"]
         numbers = result["folders"][manifest["folder"]]
-        assert set(numbers) == set(NUMBERS)
+        assert set(numbers) == {*NUMBERS, "published"}
+        assert numbers["published"] == "new"
         assert numbers["files"] == len(manifest["files"])
         assert numbers["bytes"] == sum(len(destination_files.read(entry["path"])) for entry in manifest["files"])
-        for key in ("conversations", "messages", "messages_unavailable", "api_calls", "waited_seconds"):
+        for key in ("conversations", "messages", "messages_unavailable", "messages_undated", "api_calls", "waited_seconds",
+                    "conversations_unavailable", "conversations_incomplete"):  # fmt: skip
             assert numbers[key] == manifest[key]
     for key in NUMBERS:
         assert result[key] == sum(numbers[key] for numbers in result["folders"].values())
     assert result["api_calls"] == len(box.requests)
-    assert result["warnings"] == []
+    assert result["destination"] == destination_files.url.replace("pageconv_test_s3@", "")
+    assert result["started_at"] == min(manifest["started_at"] for manifest in manifests.values())
+    assert result["finished_at"] == max(manifest["finished_at"] for manifest in manifests.values())
+    assert result["warnings"] == [
+        f"{manifest['folder']}: {warning}"
+        for folder in result["folders"]
+        for manifest in manifests.values()
+        if manifest["folder"] == folder
+        for warning in manifest["warnings"]
+    ]
     data = box.data()
     data["threads"] = [thread for thread in data["threads"] if thread["platform"] == "messenger"]
     assert_holds(destination_files, owed(data))
@@ -69,6 +86,8 @@ def test_a_second_try_of_the_run_says_the_same(box: Sandbox, tmp_path: Path) -> 
     first = run(files.url)
     before = files.snapshot()
     box.forget()
+    for numbers in first["folders"].values():
+        numbers["published"] = "earlier"
     assert run(files.url) == first
     assert box.requests == []
     assert files.snapshot() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,20 +19,35 @@ PACKAGE = Path(airflow_provider_pageconv.__file__).parent
 # Of each part: the parts of this package that it may import, beside itself and the version in the root.
 MAY_IMPORT = {
     "provider": set(),
-    "graph": set(),
-    "dump": {"graph"},
+    "times": set(),
+    "graph": {"times"},
+    "dump": {"graph", "times"},
     "sandbox": set(),
     "hooks": {"graph", "parameters"},
-    "parameters": {"graph", "dump"},
+    "parameters": {"graph", "dump", "times"},
     "triggers": set(),
-    "sensors": {"graph", "hooks", "parameters", "triggers"},
-    "operators": {"graph", "dump", "hooks", "parameters", "triggers"},
+    "sensors": {"graph", "hooks", "parameters", "triggers", "times"},
+    "operators": {"graph", "dump", "hooks", "parameters", "triggers", "times"},
     "standalone": set(),
     "demo": {"standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "graph", "dump", "sandbox", "standalone", "demo")
-# Inside `graph` these build on one another in this order, and all of them on the rest: errors, usage, pace.
-GRAPH_ORDER = ("protocol", "edges", "client")
+WITHOUT_AIRFLOW = ("provider", "times", "graph", "dump", "sandbox", "standalone", "demo")
+# Inside `graph` likewise.
+GRAPH_MAY_IMPORT = {
+    "usage": set(),
+    "errors": {"usage"},
+    "pace": {"usage"},
+    "fields": set(),
+    "protocol": {"errors", "usage"},
+    "limits": {"errors", "protocol", "usage"},
+    "edges": {"errors", "fields", "protocol"},
+    "paging": {"edges", "errors", "fields", "protocol"},
+    "client": {"errors", "pace", "protocol", "usage"},
+}
+# Inside `dump`: who may have to do with threads, and who may know what time it is. The engine and all that it owns may not.
+WITH_THREADS = {"workers", "export", "destination"}
+WITH_A_CLOCK = {"workers"}
+RELICS = re.compile(r"readers=0|_torn|threading\.(Lock|Condition)")
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -69,14 +85,45 @@ def test_a_part_imports_only_the_parts_beneath_it(name: str) -> None:
     assert ours - {part, "__version__"} <= MAY_IMPORT[part]
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("graph.")])
-def test_the_modules_of_graph_build_on_one_another_in_one_direction(name: str) -> None:
-    """From errors and usage over protocol and edges to the client."""
+def inside(part: str) -> list[str]:
+    """The modules of a part."""
+    return [name.removeprefix(f"{part}.") for name in MODULES if name.startswith(f"{part}.")]
+
+
+def test_every_module_of_graph_has_its_place() -> None:
+    """A new one cannot forget to say what it builds on."""
+    assert set(inside("graph")) == set(GRAPH_MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", inside("graph"))
+def test_the_modules_of_graph_build_on_one_another_in_one_direction(module: str) -> None:
+    """From usage and errors over protocol and edges to paging; the client beside these knows no edge."""
     prefix = f"{ROOT}.graph."
-    module = name.removeprefix("graph.")
-    neighbours = {found.removeprefix(prefix).split(".")[0] for found in imports(MODULES[name]) if prefix in found}
-    above = GRAPH_ORDER[GRAPH_ORDER.index(module) :] if module in GRAPH_ORDER else GRAPH_ORDER
-    assert not neighbours & set(above)
+    found = imports(MODULES[f"graph.{module}"])
+    neighbours = {name.removeprefix(prefix).split(".")[0] for name in found if name.startswith(prefix)}
+    assert neighbours <= GRAPH_MAY_IMPORT[module]
+
+
+@pytest.mark.parametrize("module", inside("dump"))
+def test_only_the_workers_and_who_starts_them_know_threads_and_clocks(module: str) -> None:
+    """One thread owns all state, and what time it is, is handed in: so the tests run the loop that ships."""
+    libraries = {name.partition(".")[0] for name in imports(MODULES[f"dump.{module}"])}
+    if module not in WITH_THREADS:
+        assert not libraries & {"threading", "queue", "concurrent", "asyncio", "multiprocessing", "_thread"}
+    if module not in WITH_A_CLOCK:
+        assert "time" not in libraries
+        assert ".now(" not in MODULES[f"dump.{module}"].read_text(encoding="utf-8")
+
+
+def test_nothing_in_dump_is_locked_torn_or_there_for_tests_alone() -> None:
+    """What one thread owns needs no lock, and cannot be half changed when another looks."""
+    found = [
+        f"{path}:{number}"
+        for path in sorted((PACKAGE / "dump").rglob("*.py"))
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if RELICS.search(text)
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("name", MODULES)

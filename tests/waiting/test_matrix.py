@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_pageconv.dump.patience import LetGo
+from airflow_provider_pageconv.dump.endings import LetGo
+from airflow_provider_pageconv.graph import limits
 from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError
-from airflow_provider_pageconv.graph.protocol import decipher
+from airflow_provider_pageconv.graph.protocol import Request, Response, decipher
 from airflow_provider_pageconv.graph.usage import time_to_wait
-from tests.waiting.fakes import ASKED, HOUR, MINUTE, START, FakeTime, FakeTry
+from tests.waiting.fakes import HOUR, MINUTE, Task
 
 THROTTLED = (4, 17, 32, 341, 80001, 80002, 80006)
 TOO_FAST, ABUSIVE = 613, 368
 CODES = (*THROTTLED, TOO_FAST, ABUSIVE)
 STATUSES = (400, 403, 429, 200)
+ASKED = Request("100/conversations", {"platform": "messenger"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,10 @@ TELLING = (
 )
 
 
-def _refusal(status: int, headers: dict[str, str], body: bytes) -> GraphRateLimitError:
+def _refusal(response: Response) -> GraphRateLimitError:
+    """What the client makes of it."""
     with pytest.raises(GraphError) as caught:
-        decipher(status, headers, body, ASKED)
+        decipher(response, ASKED)
     assert isinstance(caught.value, GraphRateLimitError), caught.value
     return caught.value
 
@@ -70,14 +74,14 @@ def _body(code: int) -> bytes:
     return json.dumps({"error": {"message": f"(#{code}) no", "code": code, "is_transient": True}}).encode()
 
 
-def _comes_back(refusals: list[GraphRateLimitError], jitter: float) -> tuple[timedelta, FakeTry]:
+def _comes_back(monkeypatch: pytest.MonkeyPatch, refusals: list[Response], jitter: float) -> tuple[timedelta, Task]:
     """After how long a task that meets these refusals and no page in between looks again."""
-    time = FakeTime()
-    task = FakeTry(time, refusals, jitter=lambda: jitter).begin()
+    monkeypatch.setattr(limits, "random", SimpleNamespace(uniform=lambda _, most: min(jitter, most)))
+    task = Task({"inbox": 3}, refusals)
     with pytest.raises(LetGo) as caught:
-        task.call()
-    assert time.now == START, "slept, although the wait is longer than a minute"
-    return caught.value.moment - START, task
+        task.run()
+    assert task.time.passed <= 1, "slept, although the wait is longer than a minute"
+    return caught.value.moment - task.time.now, task
 
 
 @pytest.mark.parametrize("told", TELLING, ids=lambda told: told.name)
@@ -85,7 +89,7 @@ def _comes_back(refusals: list[GraphRateLimitError], jitter: float) -> tuple[tim
 @pytest.mark.parametrize("code", CODES)
 def test_a_limit_is_one_by_its_code(code: int, status: int, told: Told) -> None:
     """Whatever the status: a limit, with the greatest time that any header names, and 0 names none."""
-    error = _refusal(status, told.headers, _body(code))
+    error = _refusal(Response(status, told.headers, _body(code)))
     assert (error.code, error.http_status, error.retry_after) == (code, status, told.named)
     assert (error.usage is None) == (not any("usage" in name for name in told.headers))
 
@@ -93,62 +97,59 @@ def test_a_limit_is_one_by_its_code(code: int, status: int, told: Told) -> None:
 @pytest.mark.parametrize("told", TELLING, ids=lambda told: told.name)
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("code", THROTTLED)
-def test_a_throttled_task_comes_back_when_it_is_told(code: int, status: int, told: Told) -> None:
+def test_a_throttled_task_comes_back_when_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, code: int, status: int, told: Told
+) -> None:
     """At the named time, else after a minute, and the jitter comes on top."""
-    error = _refusal(status, told.headers, _body(code))
-    wait = time_to_wait(error.retry_after, 1)
-    assert wait == (told.named or MINUTE)
     for jitter in (0.5, 30.0):
-        after, task = _comes_back([error], jitter)
-        assert after == wait + timedelta(seconds=jitter)
-        assert len(task.client.calls) == 1
-        assert task.client.pace.slowed == 0
+        after, task = _comes_back(monkeypatch, [Response(status, told.headers, _body(code))], jitter)
+        assert after == (told.named or MINUTE) + timedelta(seconds=jitter)
+        assert len(task.calls) == 1
+        assert task.client.pace.interval == 0
 
 
 @pytest.mark.parametrize("told", TELLING, ids=lambda told: told.name)
 @pytest.mark.parametrize("status", STATUSES)
-def test_613_goes_slower_before_it_waits(status: int, told: Told) -> None:
+def test_613_goes_slower_before_it_waits(monkeypatch: pytest.MonkeyPatch, status: int, told: Told) -> None:
     """The first time it is called again, slower; a second one waits, as does a first one that names a time."""
-    error = _refusal(status, told.headers, _body(TOO_FAST))
-    after, task = _comes_back([error, error], 1.0)
+    after, task = _comes_back(monkeypatch, [Response(status, told.headers, _body(TOO_FAST))] * 2, 1.0)
     assert after == (told.named or MINUTE) + timedelta(seconds=1)
     slows = told.named is None
-    assert (task.client.pace.slowed, len(task.client.calls)) == ((1, 2) if slows else (0, 1))
+    assert (task.client.pace.interval, len(task.calls)) == ((1.0, 2) if slows else (0.0, 1))
 
 
 @pytest.mark.parametrize("told", TELLING, ids=lambda told: told.name)
 @pytest.mark.parametrize("status", STATUSES)
-def test_368_waits_long(status: int, told: Told) -> None:
+def test_368_waits_long(monkeypatch: pytest.MonkeyPatch, status: int, told: Told) -> None:
     """An hour, or the named time where that is longer."""
-    error = _refusal(status, told.headers, _body(ABUSIVE))
-    after, _ = _comes_back([error], 1.0)
+    after, _ = _comes_back(monkeypatch, [Response(status, told.headers, _body(ABUSIVE))], 1.0)
     assert after == max(told.named or HOUR, HOUR) + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Too many requests</html>", b"{}", b'{"error":{"message":"slow down"}}'])
 @pytest.mark.parametrize("told", TELLING, ids=lambda told: told.name)
-def test_a_bare_429_is_a_limit(told: Told, body: bytes) -> None:
+def test_a_bare_429_is_a_limit(monkeypatch: pytest.MonkeyPatch, told: Told, body: bytes) -> None:
     """It comes from whatever stands before the API; `Retry-After` is in seconds."""
-    error = _refusal(429, told.headers, body)
+    response = Response(429, told.headers, body)
+    error = _refusal(response)
     assert (error.code, error.retry_after) == (None, told.named)
-    after, _ = _comes_back([error], 2.0)
+    after, _ = _comes_back(monkeypatch, [response], 2.0)
     assert after == (told.named or MINUTE) + timedelta(seconds=2)
 
 
-def test_a_short_retry_after_is_slept_in_place() -> None:
+def test_a_short_retry_after_is_slept_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """To let go of a worker and come back takes as long as a minute."""
-    error = _refusal(429, {"retry-after": "20"}, b"")
-    time = FakeTime()
-    task = FakeTry(time, [error], jitter=lambda: 9.0).begin()
-    task.call()
-    assert task.client.calls == [START, START + timedelta(seconds=29)]
+    monkeypatch.setattr(limits, "random", SimpleNamespace(uniform=lambda _, most: min(9.0, most)))
+    task = Task({"inbox": 1}, [Response(429, {"retry-after": "20"}, b"")])
+    task.run()
+    assert task.times == [0, 29]
 
 
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_retry_after_without_a_limit_is_none(status: int) -> None:
     """A proxy that refuses, and a server that is down, are no limit of the API."""
     with pytest.raises(GraphError) as caught:
-        decipher(status, {"retry-after": "150"}, b"<html></html>", ASKED)
+        decipher(Response(status, {"retry-after": "150"}, b"<html></html>"), ASKED)
     assert not isinstance(caught.value, GraphRateLimitError)
 
 

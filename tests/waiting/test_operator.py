@@ -19,12 +19,14 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_pageconv.dump import patience
-from airflow_provider_pageconv.graph.errors import GraphRateLimitError
+from airflow_provider_pageconv.dump import engine, store, workers
+from airflow_provider_pageconv.graph import limits
 from airflow_provider_pageconv.hooks import PageConversationsHook
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
+from tests.dump.exporting import least_calls
+from tests.waiting.fakes import SlowStore
 
 WAYS = ("reschedule", "defer", "wait", "fail")
 LETS_GO: dict[str, type[BaseException]] = {
@@ -56,15 +58,10 @@ def box() -> Iterator[Sandbox]:
         yield running
 
 
-def pass_by(monkeypatch: pytest.MonkeyPatch, span: timedelta) -> None:
-    """Let time pass, as far as limits go."""
-    at = now() + span
-    made = patience.Patience.__init__
-
-    def make(self: patience.Patience, *arguments: Any, **options: Any) -> None:
-        made(self, *arguments, **{**options, "clock": lambda: at})
-
-    monkeypatch.setattr(patience.Patience, "__init__", make)
+def pass_by(monkeypatch: pytest.MonkeyPatch, box: Sandbox, span: timedelta) -> None:
+    """Let time pass, for the export and for the API."""
+    monkeypatch.setattr(workers.Workers, "clock", lambda _: now() + span)
+    box.clock = lambda: now() + span
 
 
 class Task:
@@ -117,9 +114,12 @@ class Working:
         assert self._worker.is_alive()
         began = time.monotonic()
         self.operator.on_kill()
-        self._worker.join(10)
-        assert not self._worker.is_alive()
+        assert self.ends_within(10)
         return time.monotonic() - began
+
+    def ends_within(self, seconds: float) -> bool:
+        self._worker.join(seconds)
+        return not self._worker.is_alive()
 
 
 def until(box: Sandbox, calls: int) -> None:
@@ -160,7 +160,7 @@ class TestLimit:
         assert moment_of(caught.value) == moment
         assert len(limited.requests) == calls
 
-        pass_by(monkeypatch, 11 * MINUTE)
+        pass_by(monkeypatch, limited, 11 * MINUTE)
         result = task.run(resumed=way == "defer")
         good = [request.target for request in limited.requests if request.code is None]
         assert len(good) == len(set(good)) + 1, "only the head of the list is read twice"
@@ -175,7 +175,7 @@ class TestLimit:
         task = Task(monkeypatch, limited, tmp_path, "reschedule")
         with pytest.raises(LETS_GO["reschedule"]):
             task.run()
-        pass_by(monkeypatch, 11 * MINUTE)
+        pass_by(monkeypatch, limited, 11 * MINUTE)
         result = task.run()
         waited = {folder: numbers["waited_seconds"] for folder, numbers in result["folders"].items()}
         assert sum(590 < seconds <= 630 for seconds in waited.values()) > 1
@@ -203,22 +203,21 @@ class TestLimit:
     ) -> None:
         """Whatever the way."""
         box.faults.add(Fault("error", code=4, retry_after=25, at=2))
-        monkeypatch.setattr(patience, "_JITTER", 0.0)
+        monkeypatch.setattr(limits, "_JITTER", 0.0)
         working = Working(Task(monkeypatch, box, tmp_path, "reschedule", folders=["inbox"]))
         until(box, 2)
         time.sleep(0.3)
         assert working.kill() < 3
         assert type(working.error) is AirflowException
 
-    def test_fail_raises_the_limit_itself(
+    def test_fail_ends_the_try_with_the_limit_s_sentence(
         self, monkeypatch: pytest.MonkeyPatch, limited: Sandbox, tmp_path: Path
     ) -> None:
-        """With all that Meta said, and no `AirflowFailException`: Airflow's retries go on where it stopped."""
+        """And no `AirflowFailException`: Airflow's retries go on where it stopped."""
         task = Task(monkeypatch, limited, tmp_path, "fail", folders=["inbox"])
-        with pytest.raises(GraphRateLimitError) as caught:
+        with pytest.raises(AirflowException, match=r"^inbox: Graph API error 80006: ") as caught:
             task.run()
-        assert caught.value.retry_after == 10 * MINUTE
-        assert caught.value.usage is not None
+        assert not isinstance(caught.value, AirflowFailException)
         result = task.run()
         assert result["conversations"] == inbox(limited)
         assert result["waited_seconds"] == 0
@@ -234,7 +233,7 @@ class TestLimit:
         with pytest.raises(AirflowFailException) as caught:
             task.run()
         assert str(caught.value).startswith(
-            "Waited 0:00:00 for the limit without a single new page, and rate_limit_timeout is 0:05:00. Meta last said, and "
+            "inbox: Waited 0:00:00 for the limit without a single new page, and rate_limit_timeout is 0:05:00. Meta last said, and "
             "names another 0:10:00: Graph API error 80006: there have been too many Messenger API calls to this Page account."
         )
         task.clear_number = 1
@@ -256,13 +255,39 @@ class TestLimit:
             working.kill()
             task.options["on_rate_limit"] = "reschedule"
         else:
-            with pytest.raises((AirflowRescheduleException, TaskDeferred, GraphRateLimitError)):
+            with pytest.raises((AirflowRescheduleException, TaskDeferred, AirflowException)):
                 task.run()
-        pass_by(monkeypatch, 11 * MINUTE)
+        pass_by(monkeypatch, box, 11 * MINUTE)
         result = task.run()
         good = [request.target for request in box.requests if request.code is None]
         assert len(good) == len(set(good)) + 1
         assert result["conversations"] == 150
+
+
+class TestKill:
+    """Airflow kills a task: SIGTERM, `on_kill`, and SIGKILL some five seconds later."""
+
+    def test_on_kill_returns_at_once_and_all_is_safe_within_five_seconds(
+        self, monkeypatch: pytest.MonkeyPatch, box: Sandbox, tmp_path: Path
+    ) -> None:
+        """While a call hangs, and the store is slow."""
+        hanging = box.faults.add(Fault("silence", seconds=60, at=4, every=1))
+        with monkeypatch.context() as slow:
+            slow.setattr(store, "LocalStore", SlowStore)
+            task = Task(monkeypatch, box, tmp_path, "wait", folders=["inbox"], page_size=10)
+            working = Working(task)
+            until(box, 4)
+            time.sleep(0.3)
+            began = time.monotonic()
+            working.operator.on_kill()
+            assert time.monotonic() - began < 0.2
+            assert working.ends_within(5 - (time.monotonic() - began))
+        assert type(working.error) is AirflowException
+        assert not (tmp_path / "_manifests").exists()
+        box.faults.remove(hanging)
+        box.forget()
+        assert task.run()["conversations"] == inbox(box)
+        assert len(box.requests) == least_calls(box.data(), "inbox", 10) - 3, "what came before the kill is asked again"
 
 
 class TestSettle:
@@ -381,8 +406,8 @@ def test_the_deployment_s_stop_is_heeded_by_an_export(
     """One page, whose headers say more than that, and it waits; nothing was refused."""
     monkeypatch.setenv("AIRFLOW__PAGECONV__USAGE_STOP_PERCENT", "50")
     box.limits.percent = 60
-    monkeypatch.setattr(patience, "_JITTER", 0.0)
-    monkeypatch.setattr(patience, "IN_PLACE", timedelta(0))
+    monkeypatch.setattr(limits, "_JITTER", 0.0)
+    monkeypatch.setattr(engine, "IN_PLACE", timedelta(0))
     with pytest.raises(AirflowRescheduleException) as caught:
         Task(monkeypatch, box, tmp_path, "reschedule").run()
     assert MINUTE - timedelta(seconds=5) < moment_of(caught.value) - now() <= MINUTE

@@ -31,12 +31,14 @@ from airflow_provider_pageconv.graph.errors import (
     GraphRequestError,
     GraphTransientError,
 )
+from airflow_provider_pageconv.graph.protocol import Answer, Request
 from airflow_provider_pageconv.graph.usage import Usage
 from airflow_provider_pageconv.hooks import PageConversationsHook
-from airflow_provider_pageconv.sandbox import Fault, Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Limits, Sandbox
 from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
 from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
-from tests.waiting.fakes import FakeClient, FakeTime, page
+from tests.graph.answers import business_row, business_usage, error_body
+from tests.graph.loopback import response, says, serving
 
 MODES = ("poke", "reschedule", "deferrable")
 MINUTE = timedelta(minutes=1)
@@ -54,6 +56,40 @@ def refused(named: timedelta | None = None) -> GraphRateLimitError:
     """A refusal that names a time, or none."""
     usage = Usage(percent=100, regain=named, by_type={"messenger": 100})
     return GraphRateLimitError("too many calls", code=80006, retry_after=named, usage=usage)
+
+
+def page(percent: float | None = None, regain: timedelta | None = None) -> Answer:
+    """A good answer, with what its headers say of usage."""
+    usage = None if percent is None else Usage(percent=percent, regain=regain, by_type={"messenger": percent})
+    return Answer({"data": []}, usage, "v26.0")
+
+
+class Napping:
+    """A monotonic clock that goes on only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.naps: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.naps)
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+
+
+class Scripted:
+    """A client that answers with what the script says, one after the other, and with good pages from then on."""
+
+    def __init__(self, script: Sequence[Answer | GraphError]) -> None:
+        self.script = list(script)
+        self.calls: list[Request] = []
+
+    def get(self, request: Request) -> Answer:
+        self.calls.append(request)
+        said = self.script.pop(0) if self.script else page()
+        if isinstance(said, GraphError):
+            raise said
+        return said
 
 
 def now() -> datetime:
@@ -82,8 +118,8 @@ class Sensing:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mode: str, script: Sequence[Any], **options: Any) -> None:
-        self.time = FakeTime()
-        self.client = FakeClient(self.time, script)
+        self.time = Napping()
+        self.client = Scripted(script)
         monkeypatch.setenv(
             "AIRFLOW_CONN_SENSE",
             json.dumps({"conn_type": "pageconv", "password": "TOKEN", "extra": {"page_id": "100"}}),
@@ -403,6 +439,84 @@ class TestProbe:
         assert isinstance(caught.value.trigger, PageConversationsRateLimitTrigger)
         assert about(caught.value.trigger.moment - now(), 3 * MINUTE)
 
+    @pytest.mark.parametrize("foreign", ["ads_management", "instagram"])
+    def test_the_usage_of_another_product_does_not_hold_it(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str, foreign: str
+    ) -> None:
+        """Though it is at 100 %, and names when access is regained."""
+        with Sandbox(seed=3, conversations=1, limits=Limits(foreign={foreign: 100.0})) as box:
+            _connect(monkeypatch, box)
+            value = _sense(mode)
+            assert len(box.requests) == 1
+        assert value["usage_percent"] < 80
+
+    @pytest.mark.parametrize("kind", ["messenger", "pages"])
+    def test_the_usage_that_governs_the_call_holds_it(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str, kind: str
+    ) -> None:
+        """The platform's and the Page's, as long as they say; another's longer time does not count."""
+        headers = business_usage(business_row(3, kind=kind), business_row(45, kind="ads_management"))
+        with serving(says(response(headers=headers))) as server:
+            _connect_to(monkeypatch, server.url)
+            assert about(_sense(mode), 3 * MINUTE)
+
+    def test_a_refusal_is_waited_for_as_long_as_what_governs_the_call_says(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        """And after `poke_interval` where only another product's time is named."""
+        ads = business_row(45, kind="ads_management")
+        for rows, wait in (([business_row(3), ads], 3 * MINUTE), ([ads], timedelta(seconds=40))):
+            answer = response(error_body(80006), status="400 Bad Request", headers=business_usage(*rows))
+            with serving(says(answer)) as server:
+                _connect_to(monkeypatch, server.url)
+                assert about(_sense(mode), wait)
+
+    @pytest.mark.parametrize(
+        "answer, sentence",
+        [
+            (response(error_body(190, 463)), "the access token has expired"),
+            (response(error_body(2500, message="An active access token must be used")), "no access token arrived"),
+            (response(error_body(100, 33), status="400 Bad Request"), "the object does not exist"),
+        ],
+    )
+    def test_what_is_no_limit_fails_in_a_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str, answer: bytes, sentence: str
+    ) -> None:
+        """At the first look."""
+        with serving(says(answer)) as server:
+            _connect_to(monkeypatch, server.url)
+            with pytest.raises(AirflowFailException, match=sentence):
+                _sense(mode)
+            assert len(server.asked) == 1
+
+
+def _sense(mode: str) -> Any:
+    """Look once at a real server: the value, or how long the sensor would stay away."""
+    sensor = PageConversationsRateLimitSensor(
+        task_id="sense",
+        pageconv_conn_id="sense",
+        mode="poke" if mode == "deferrable" else mode,
+        deferrable=mode == "deferrable",
+        poke_interval=40,
+        timeout=1000,
+    )
+    ti = SimpleNamespace(start_date=now(), get_first_reschedule_date=lambda _: now())
+    if mode == "poke":
+        result = sensor.poke({"ti": ti})  # type: ignore[arg-type]
+        return result.xcom_value if result.is_done else timedelta(seconds=sensor.poke_interval)
+    try:
+        return sensor.execute({"ti": ti})  # type: ignore[arg-type]
+    except AirflowRescheduleException as pause:
+        return pause.reschedule_date - now()
+    except TaskDeferred as pause:
+        return pause.trigger.moment - now()  # type: ignore[attr-defined]
+
+
+def _connect_to(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    extra = {"page_id": "100", "calls_per_second": 0}
+    connection = {"conn_type": "pageconv", "host": url, "password": "TOKEN", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SENSE", json.dumps(connection))
+
 
 def _connect(monkeypatch: pytest.MonkeyPatch, box: Sandbox) -> None:
     connection = {
@@ -424,7 +538,8 @@ def test_nothing_heavy_is_imported_when_a_dag_is_parsed(module: str) -> None:
         f"import airflow_provider_pageconv.{module};"
         "new = set(sys.modules) - before;"
         "print('new', sorted(name for name in new if name.split('.')[0] in ('requests', 'urllib3', 'fsspec', 'pyarrow')"
-        " or name.startswith(('airflow_provider_pageconv.dump.walk', 'airflow_provider_pageconv.graph.client'))))"
+        " or name.startswith(('airflow_provider_pageconv.dump.engine', 'airflow_provider_pageconv.dump.store',"
+        " 'airflow_provider_pageconv.graph.client'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip().endswith("new []"), done.stdout + done.stderr

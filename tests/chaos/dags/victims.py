@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from airflow_provider_pageconv.dump import walk
+from airflow_provider_pageconv.dump import folder
 from airflow_provider_pageconv.dump.store import LocalStore
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
@@ -22,7 +22,7 @@ TRACE = Path(os.environ["PAGECONV_TEST_TRACE"])
 STAGING_SECONDS = 0.04
 PUBLISHING_SECONDS = 0.4
 
-walk.CHECKPOINT_SECONDS = float(os.environ["PAGECONV_TEST_CHECKPOINT_SECONDS"])
+folder.CHECKPOINT_SECONDS = float(os.environ["PAGECONV_TEST_CHECKPOINT_SECONDS"])
 
 
 @contextlib.contextmanager

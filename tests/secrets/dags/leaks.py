@@ -11,8 +11,8 @@ from urllib.parse import quote, quote_plus
 
 from airflow.sdk import DAG, Asset, task
 
-from airflow_provider_pageconv.dump import patience, walk
-from airflow_provider_pageconv.graph import client
+from airflow_provider_pageconv.dump import folder
+from airflow_provider_pageconv.graph import client, limits
 from airflow_provider_pageconv.hooks import PageConversationsHook
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
@@ -22,9 +22,9 @@ RUNS: dict[str, dict[str, Any]] = json.loads(os.environ["PAGECONV_TEST_RUNS"])
 SPANS = ("release_slot_after", "rate_limit_timeout", "retry_delay", "execution_timeout")
 
 # Pauses of a test's length; a checkpoint after nearly every step.
-patience._JITTER = 1.0
+limits._JITTER = 1.0
 client._FIRST_PAUSE = 0.05
-walk.CHECKPOINT_SECONDS = 0.1
+folder.CHECKPOINT_SECONDS = 0.1
 
 for name in ("urllib3", "requests", "airflow_provider_pageconv"):
     logging.getLogger(name).setLevel(logging.DEBUG)

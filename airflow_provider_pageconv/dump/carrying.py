@@ -1,0 +1,376 @@
+"""What a replaced export had and the new one did not get stays, once each: the API forgets, a data set does not.
+
+The new export's records are known by the hashes of their ids, in a small database on the worker's disk, so that memory stays
+flat. The predecessor's files are read once, one by one; what is carried over from each becomes a part in the staging area
+with a note beside it, so that a kill loses one file's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pageconv.dump.checkpoint import StagedPart, staged_part
+from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
+from airflow_provider_pageconv.dump.idset import WIDTH, digest
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, worth
+from airflow_provider_pageconv.dump.spec import Spec
+from airflow_provider_pageconv.dump.store import Store, StoreError
+from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES, message_fields
+
+log = logging.getLogger(__name__)
+
+Manifest = Mapping[str, Any]
+
+_BATCH = 100_000
+_CARRIED = SETTLED + 1
+"""Worth of a message that stays as it was published."""
+
+_UNOWED = -1
+"""Worth of a message that was listed, but of which nobody can tell whether it belongs into the window."""
+
+
+@dataclass
+class Carried:
+    """What lies in the files in the end, beside what the new export counted.
+
+    :param parts: all parts to publish.
+    :param dropped: bare messages of the new export that are not written, since better or earlier ones stay.
+    :param unsettled: messages of which nobody can tell whether they belong into the window, and which no file holds.
+    """
+
+    parts: list[StagedPart] = field(default_factory=list)
+    conversations: int = 0
+    messages: int = 0
+    unavailable: int = 0
+    conversations_unavailable: int = 0
+    gone: int = 0
+    dropped: int = 0
+    dropped_unavailable: int = 0
+    unsettled: int = 0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the new export's walk saw of the API, beside what it wrote.
+
+    :param whole: a local file of the hashes of the threads whose messages were read to their end, as many as
+        ``message_count`` says; ``None`` where nobody looked.
+    :param gone: hashes of the conversations that the walk did not meet and that do not exist by their own id.
+    """
+
+    whole: Path | None = None
+    gone: frozenset[bytes] = frozenset()
+
+
+class Carrier:
+    """Carries over, for one folder's window.
+
+    :param staging: prefix of this run's staging area.
+    :param parts: those of the new export, in the staging area.
+    """
+
+    def __init__(
+        self, spec: Spec, store: Store, staging: str, scratch: Path, parts: Sequence[StagedPart], listed: Listed
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._staging = staging
+        self._scratch = scratch
+        self._parts = parts
+        self._listed = listed
+        self._asks_for_details = asks_for_details(spec)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether there are messages that another window of the folder may hold as well."""
+        window = self._spec.window
+        return window.until is not None and any(staged.kind == "bare" for staged in self._parts)
+
+    def settle(self, predecessor: Manifest | None, others: Sequence[Manifest]) -> Carried:
+        """Settle what is published.
+
+        :param predecessor: what is replaced, if anything that is to stay is.
+        :param others: the manifests of the folder's other windows.
+        :raises DumpRefused: the predecessor cannot be read back.
+        """
+        bare = [staged for staged in self._parts if staged.kind == "bare"]
+        unowed = [staged for staged in self._parts if staged.kind == "unowed"]
+        if predecessor is None and not (bare and others):
+            kept = [staged for staged in self._parts if staged.kind != "unowed"]
+            return Carried(kept, unsettled=sum(staged.part.records for staged in unowed))
+        with self._database() as known:
+            self._index(known)
+            carried = Carried([staged for staged in self._parts if not staged.kind])
+            if predecessor is not None:
+                self._carry(predecessor, known, carried)
+            self._note_elsewhere(bare, others, known)
+            self._write_bare(bare, known, carried)
+            [(carried.unsettled,)] = known.execute("SELECT count(*) FROM messages WHERE worth = ?", (_UNOWED,))
+        return carried
+
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """What is known, by the hashes of ids, on the worker's disk.
+
+        :raises StoreError: it does not fit there.
+        """
+        path = self._scratch / f"known-{secrets.token_hex(4)}"
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as known:
+                self._make_tables(known)
+                yield known
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"Cannot write {path}, which lies among the temporary files of the worker: {error}"
+            ) from error
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _make_tables(self, known: sqlite3.Connection) -> None:
+        known.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000; PRAGMA locking_mode = EXCLUSIVE;"
+            "CREATE TABLE messages (id BLOB PRIMARY KEY, worth INT) WITHOUT ROWID;"
+            "CREATE TABLE conversations (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+            # Threads that were read to their end, and threads of which messages were carried over.
+            "CREATE TABLE whole (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE wanted (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+
+    def missing(self, predecessor: Manifest, most: int) -> list[str]:
+        """Ids of conversations that the predecessor has and the new export has not.
+
+        :param most: no more than so many.
+        """
+        found: list[str] = []
+        with self._database() as known:
+            self._index(known)
+            for file in predecessor["files"]:
+                for record in self._read(str(file["path"]), checked=file) if file["stream"] == CONVERSATIONS else ():
+                    if len(found) < most and not self._has_conversation(record, known):
+                        found.append(record["id"])
+        return found
+
+    def _has_conversation(self, record: Mapping[str, Any], known: sqlite3.Connection) -> bool:
+        row = known.execute("SELECT 1 FROM conversations WHERE id = ?", (digest(record["id"]),)).fetchone()
+        return row is not None
+
+    # ---- what the new export has
+
+    def _index(self, known: sqlite3.Connection) -> None:
+        for staged in self._parts:
+            rows = self._read(staged.key)
+            if staged.part.stream == CONVERSATIONS:
+                _insert(known, "INSERT OR IGNORE INTO conversations VALUES (?)", ((digest(row["id"]),) for row in rows))
+                continue
+            worths = (
+                (
+                    digest(row["id"]),
+                    _UNOWED if staged.kind == "unowed" else SETTLED if not staged.kind else self._worth(row),
+                )
+                for row in rows
+            )
+            _insert(known, "INSERT OR IGNORE INTO messages VALUES (?, ?)", worths)
+        if self._listed.whole is not None:
+            with self._listed.whole.open("rb") as file:
+                hashes = ((hashed,) for hashed in iter(lambda: file.read(WIDTH), b""))
+                _insert(known, "INSERT OR IGNORE INTO whole VALUES (?)", hashes)
+
+    def _worth(self, record: Mapping[str, Any]) -> int:
+        return worth(record, asks_for_details=self._asks_for_details)
+
+    # ---- what its predecessor had
+
+    def _carry(self, predecessor: Manifest, known: sqlite3.Connection, carried: Carried) -> None:
+        files = sorted(predecessor["files"], key=lambda file: file["stream"] != MESSAGES)
+        for number, file in enumerate(files):
+            note_key = f"{self._staging}/carried-{_mark(predecessor, file, self._spec.keep_deleted)}"
+            note = self._note(note_key)
+            if note is None:
+                note = self._carry_file(file, known, number)
+                self._store.put_bytes(json.dumps(note).encode(), note_key)
+            else:
+                self._replay(note, known)
+            if note["part"] is not None:
+                carried.parts.append(staged_part(note["part"]))
+            for name in ("conversations", "messages", "unavailable", "conversations_unavailable", "gone"):
+                setattr(carried, name, getattr(carried, name) + note[name])
+
+    def _note(self, key: str) -> dict[str, Any] | None:
+        """What an earlier try carried over from a file."""
+        try:
+            note = json.loads(self._store.read(key))
+        except (FileNotFoundError, ValueError):
+            return None
+        return note if isinstance(note, dict) else None
+
+    def _carry_file(self, file: Mapping[str, Any], known: sqlite3.Connection, number: int) -> dict[str, Any]:
+        """Carry over from one file; returns what a note says of it."""
+        stream = str(file["stream"])
+        counts = dict.fromkeys(("conversations", "messages", "unavailable", "conversations_unavailable", "gone"), 0)
+        local = self._scratch / f"carried-{secrets.token_hex(4)}"
+        writer: PartWriter | None = None
+        for record in self._read(str(file["path"]), checked=file):
+            stays, gone = (self._message if stream == MESSAGES else self._conversation)(record, known)
+            if not stays:
+                continue
+            if writer is None:
+                writer = PartWriter(local, stream, self._spec.compression)
+            unavailable = bool(record.get("_unavailable"))
+            writer.write({**record, "_unavailable": unavailable, "_carried": True})
+            self._note_carried(stream, record, known)
+            if stream == MESSAGES:
+                counts["messages"] += 1
+                counts["unavailable"] += unavailable
+                counts["gone"] += gone
+            else:
+                counts["conversations"] += 1
+                counts["conversations_unavailable"] += unavailable
+        if writer is None:
+            return {"part": None, **counts}
+        part = writer.close()
+        staged = StagedPart(f"{self._staging}/carry-{number:06d}-{stream}-{secrets.token_hex(4)}", part)
+        self._store.put(local, staged.key)
+        local.unlink()
+        return {"part": {"key": staged.key, "kind": "", **asdict(part)}, **counts}
+
+    def _message(self, record: Mapping[str, Any], known: sqlite3.Connection) -> tuple[bool, bool]:
+        """Whether a message of the predecessor stays, and whether it is gone from the API."""
+        row = known.execute("SELECT worth FROM messages WHERE id = ?", (digest(record["id"]),)).fetchone()
+        if row is not None:
+            return self._worth(record) > row[0], False
+        thread = digest(str(record.get("_conversation_id")))
+        gone = known.execute("SELECT 1 FROM whole WHERE id = ?", (thread,)).fetchone() is not None
+        gone = gone or thread in self._listed.gone
+        return not gone or self._spec.keep_deleted, gone
+
+    def _conversation(self, record: Mapping[str, Any], known: sqlite3.Connection) -> tuple[bool, bool]:
+        """Whether a conversation of the predecessor stays; the messages that do were settled before."""
+        hashed = digest(record["id"])
+        if self._has_conversation(record, known):
+            return False, False
+        if hashed not in self._listed.gone or self._spec.keep_deleted:
+            return True, False
+        return known.execute("SELECT 1 FROM wanted WHERE id = ?", (hashed,)).fetchone() is not None, False
+
+    def _note_carried(self, stream: str, record: Mapping[str, Any], known: sqlite3.Connection) -> None:
+        """Take note that a record stays: of the same id none is written any more."""
+        if stream == CONVERSATIONS:
+            known.execute("INSERT OR IGNORE INTO conversations VALUES (?)", (digest(record["id"]),))
+        else:
+            known.execute("INSERT OR REPLACE INTO messages VALUES (?, ?)", (digest(record["id"]), _CARRIED))
+            known.execute("INSERT OR IGNORE INTO wanted VALUES (?)", (digest(str(record.get("_conversation_id"))),))
+
+    def _replay(self, note: Mapping[str, Any], known: sqlite3.Connection) -> None:
+        """Take note again of what an earlier try carried over."""
+        if note["part"] is not None:
+            for record in self._read(note["part"]["key"]):
+                self._note_carried(note["part"]["stream"], record, known)
+
+    # ---- what waited apart
+
+    def _note_elsewhere(
+        self, bare: Sequence[StagedPart], others: Sequence[Manifest], known: sqlite3.Connection
+    ) -> None:
+        """Take note of bare undated messages that another window of the folder holds: they are not written again."""
+        if not bare or not others:
+            return
+        for manifest in others:
+            for file in manifest["files"]:
+                if file["stream"] == MESSAGES:
+                    marks = ((_CARRIED, digest(record["id"])) for record in self._read(file["path"], checked=file))
+                    # Worth 0 is bare and undated.
+                    _insert(known, "UPDATE messages SET worth = ? WHERE id = ? AND worth = 0", marks)
+
+    def _write_bare(self, bare: Sequence[StagedPart], known: sqlite3.Connection, carried: Carried) -> None:
+        """Write again those of the messages that waited apart of which no better record stays."""
+        for staged in bare:
+            local = self._scratch / f"bare-{secrets.token_hex(4)}"
+            writer = PartWriter(local, MESSAGES, self._spec.compression)
+            for record in self._read(staged.key):
+                [beaten] = known.execute("SELECT worth FROM messages WHERE id = ?", (digest(record["id"]),)).fetchone()
+                if beaten == _CARRIED:
+                    carried.dropped += 1
+                    carried.dropped_unavailable += bool(record["_unavailable"])
+                else:
+                    writer.write(record)
+            if writer.records == staged.part.records:
+                writer.discard()
+                carried.parts.append(replace(staged, kind=""))
+                continue
+            part = writer.close()
+            if part.records:
+                made = StagedPart(f"{self._staging}/settled-{secrets.token_hex(8)}", part)
+                self._store.put(local, made.key)
+                carried.parts.append(made)
+            local.unlink()
+
+    # ---- files
+
+    def _read(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """The records of a file in the store.
+
+        :param checked: its row in a manifest, which it has to be true to.
+        :raises DumpRefused: it is not.
+        """
+        local = self._scratch / f"read-{secrets.token_hex(4)}"
+        try:
+            self._store.fetch(key, local)
+            if checked is not None and _sha256(local) != checked["sha256"]:
+                raise DamagedFile("its SHA-256 is not the one that the manifest names")
+            yield from read_records(local)
+        except FileNotFoundError:
+            if checked is None:
+                raise StoreError(f"Cannot read {key}: it is gone.") from None
+            raise DumpRefused(_damaged(key, "it is gone")) from None
+        except DamagedFile as damage:
+            raise DumpRefused(_damaged(key, str(damage))) from None
+        finally:
+            local.unlink(missing_ok=True)
+
+
+def _damaged(key: str, reason: str) -> str:
+    return (
+        f"{key}, a file of the export that is to be replaced, is damaged: {reason}. It stays as it is; overwrite=True replaces "
+        "the export without reading it, and what only it holds is lost then."
+    )
+
+
+def asks_for_details(spec: Spec) -> bool:
+    """Whether more of messages than their ids and times is asked for."""
+    return not message_fields(spec.message_fields).names <= {*REQUIRED_OF_MESSAGES}
+
+
+def _mark(predecessor: Manifest, file: Mapping[str, Any], keep_deleted: bool) -> str:
+    """Names what was carried over from a file, for a later try to find it."""
+    text = json.dumps([predecessor["export_id"], file["path"], file["sha256"], keep_deleted])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _sha256(path: Path) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _insert(known: sqlite3.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    """Run a statement for many rows; sorted in batches, so that a large table is not written all over the disk."""
+    batch: list[tuple[Any, ...]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            known.executemany(statement, sorted(batch))
+            batch.clear()
+    known.executemany(statement, sorted(batch))
+    known.commit()

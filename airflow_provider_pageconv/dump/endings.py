@@ -1,0 +1,28 @@
+"""How an export ends when it does not end with what it was asked for, nor with an error of the API's or the store's."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class DumpRefused(Exception):  # noqa: N818 - a refusal of what was asked for, not a fault
+    """The export would break what lies in the destination; the sentence says what to do."""
+
+
+class LetGo(Exception):  # noqa: N818 - what was asked for, not a fault
+    """Everything is safe; the task may let go of its worker and come back.
+
+    :param moment: when to come back.
+    """
+
+    def __init__(self, moment: datetime, reason: str) -> None:
+        super().__init__(reason)
+        self.moment = moment
+
+
+class Stopped(Exception):  # noqa: N818 - told to stop, not a fault
+    """Somebody asked for the stop; what was fetched is safe."""
+
+
+class Superseded(Exception):  # noqa: N818 - told to stop, not a fault
+    """A later try of the same run is at work; this one adds and publishes nothing."""

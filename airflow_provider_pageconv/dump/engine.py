@@ -1,0 +1,510 @@
+"""The only loop: one thread owns all state of a task's folders, and everything that happens comes to it through one queue.
+
+Calls are made, and the store is written to, by :class:`Hands` that know nothing: a request goes out, what came over the wire
+comes back; a function goes out, what it returned comes back. Waiting is a value; a kill, a time-out or a release is one more
+reason to make no further call. Which error is the real one is decided where the loop ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from airflow_provider_pageconv.dump.endings import LetGo, Stopped, Superseded
+from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
+from airflow_provider_pageconv.dump.readers import Moments
+from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
+from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
+from airflow_provider_pageconv.graph.protocol import Answer, Request, Response
+from airflow_provider_pageconv.times import iso, utc
+
+log = logging.getLogger(__name__)
+
+IN_PLACE = timedelta(minutes=1)
+"""Waits up to this are slept where they are: to let go of a worker and come back takes as long."""
+
+_BREATH = timedelta(seconds=20)
+"""How long a task stays away that lets go only to free its worker: Airflow 3.3 fails one that is queued again before the
+scheduler has read that its process ended."""
+
+GRACE = 2.0
+"""Seconds that a call under way gets when the task is killed; Airflow gives the task about 5."""
+
+_FAIR_TURNS = 12
+"""Every so many calls the list goes first that has waited longest: one whose answers come fast would else keep all others
+from beginning."""
+
+_MOST_CALLS = 20
+_LONGEST_SLEEP = 60.0
+
+
+class Lane(Enum):
+    """Functions of one lane run one after the other, in the order in which they were handed over."""
+
+    STORE = "store"
+    PUBLISH = "publish"
+
+
+class Event(NamedTuple):
+    """Something that happened.
+
+    :param number: of the call or function that it is about.
+    :param result: what came of it; an exception if it ended with one; ``None`` with a moment where a call only left.
+    :param sent: when the call left, by the monotonic clock.
+    """
+
+    number: int
+    result: Any = None
+    sent: float | None = None
+
+
+class Hands(Protocol):
+    """What the engine has done for it elsewhere."""
+
+    def call(self, number: int, request: Request) -> None:
+        """Make a call: an event tells when it leaves, another what came."""
+
+    def abandon(self, number: int) -> None:
+        """Wait no longer for a call; no event will come of it."""
+
+    def run(self, number: int, lane: Lane, work: Callable[[], Any]) -> None:
+        """Run a function: an event tells what it returned."""
+
+    def next(self, timeout: float) -> Event | None:
+        """The next event; ``None`` if none comes within so many seconds, or somebody asked for the stop."""
+
+    def clock(self) -> datetime:
+        """The time of day, in UTC."""
+
+    def monotonic(self) -> float:
+        """A monotonic clock, in seconds."""
+
+
+class Stop(Enum):
+    """What somebody outside asked for."""
+
+    NO = 0
+    SAFE = 1
+    """Make no further call, wait for those under way, make everything safe."""
+    KILL = 2
+    """The same, but wait for the calls for a moment only."""
+
+
+@dataclass
+class _Call:
+    """A call under way.
+
+    :param incident: how many limits were met before it left.
+    :param handed_over: when that was, by the worker's clock.
+    """
+
+    ask: Ask
+    request: Request
+    incident: int
+    deadline: float
+    handed_over: datetime
+
+
+@dataclass
+class Done:
+    """How a folder ended: its manifest, or the error."""
+
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, BaseException] = field(default_factory=dict)
+
+
+class Engine:
+    """Exports some folders of a Page within one pace.
+
+    :param folders: in the order in which they go first.
+    :param limits: of the Page's calls.
+    :param settled: when the window's late arrivals are in.
+    :param stop: whether somebody asked for the stop; looked at in each turn.
+    :param report: told of every answer, for the progress that a task shows.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[FolderExport],
+        client: GraphClient,
+        limits: Limits,
+        policy: Policy,
+        hands: Hands,
+        *,
+        settled: datetime | None = None,
+        stop: Callable[[], Stop] = lambda: Stop.NO,
+        report: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folders = list(folders)
+        self._client = client
+        self._limits = limits
+        self._policy = policy
+        self._hands = hands
+        self._settled = settled
+        self._stop = stop
+        self._report = report
+        self._calls: dict[int, _Call] = {}
+        self._works: dict[int, tuple[FolderExport, Callable[[Any], None]]] = {}
+        self._numbers = 0
+        self._turns = 0
+        self._served: dict[str, int] = {}
+        self._leaving: int | None = None
+        self._pages = 0
+        self._ahead = 0.0
+        self._asked_time = False
+        self._publishing: set[str] = set()
+        self._ending: Exception | None = None
+        self._to_save: set[str] = set()
+        self.done = Done()
+
+    # ---- the loop
+
+    def run(self) -> Done:
+        """Export all folders.
+
+        What ends one folder ends that folder; the others go on.
+
+        :return: manifests and errors by folder; nothing more can be done in this try.
+        :raises LetGo: the task may let go of its worker and come back.
+        :raises Stopped: somebody asked for the stop.
+        :raises Superseded: a later try of the run is at work.
+        """
+        self._started = self._hands.monotonic()
+        self._come_back()
+        while True:
+            self._heed_stop()
+            self._open_gate()
+            self._start_calls()
+            self._start_works()
+            if not self._calls and not self._works and (self._ending or not self._live()):
+                break
+            event = self._hands.next(self._sleep())
+            if event is not None:
+                self._apply(event)
+            self._drop_late_calls()
+        return self._conclude()
+
+    def _conclude(self) -> Done:
+        """The one place that says which error is the real one."""
+        missing = self._live()
+        if isinstance(self._ending, (Stopped, Superseded)) or (missing and isinstance(self._ending, LetGo)):
+            raise self._ending
+        for folder in missing:  # a dead token, or a limit: each folder that is missing is missing for its sake
+            assert self._ending is not None
+            self.done.errors[folder.folder] = self._ending
+        return self.done
+
+    def _live(self) -> list[FolderExport]:
+        """The folders that are neither published nor ended by an error."""
+        ended = self.done.manifests.keys() | self.done.errors.keys()
+        return [folder for folder in self._folders if folder.folder not in ended]
+
+    def _times(self) -> Moments:
+        clock = self._hands.clock().timestamp()
+        return Moments(clock, clock + self._ahead, self._hands.monotonic())
+
+    # ---- what ends it
+
+    def _end(self, why: Exception, *, save_all: bool = False) -> None:
+        """Make no further call, and end when everything is safe.
+
+        :param save_all: also folders that fetched nothing, for the sake of what is known of limits.
+        """
+        if self._ending is None or _weight(why) > _weight(self._ending):
+            self._ending = why
+        if save_all:
+            self._save_all()
+
+    def _save_all(self) -> None:
+        self._to_save = {folder.folder for folder in self._live() if folder.folder not in self._publishing}
+
+    def _heed_stop(self) -> None:
+        stop = self._stop()
+        if stop is Stop.NO:
+            return
+        self._end(Stopped("The export was stopped."))
+        if stop is Stop.KILL:
+            last = self._hands.monotonic() + GRACE
+            for call in self._calls.values():
+                call.deadline = min(call.deadline, last)
+
+    def _drop_late_calls(self) -> None:
+        now = self._hands.monotonic()
+        for number, call in list(self._calls.items()):
+            if call.deadline <= now:
+                self._hands.abandon(number)
+                del self._calls[number]
+                self._left(number)
+                if isinstance(self._ending, Stopped):
+                    call.ask.folder.put_back(call.ask)
+                else:
+                    self._refused(call, took_too_long())
+
+    # ---- waiting
+
+    def _come_back(self) -> None:
+        """Wait out what is left of an earlier try's wait."""
+        until = self._limits.until
+        if until is not None and until - self._hands.clock() > IN_PLACE and not self._policy.stay:
+            self._end(LetGo(until, "the limit has not been waited out yet"))
+
+    def _open_gate(self) -> None:
+        waited = self._limits.over(self._hands.clock())
+        for folder in self._live() if waited else ():
+            folder.progress.waited_seconds += waited
+
+    def _meet_limit(self, error: GraphRateLimitError) -> None:
+        """Go slower, wait, let go, or give up."""
+        now = self._hands.clock()
+        try:
+            until = self._limits.refused(error, now)
+        except (GraphRateLimitError, WaitedTooLong) as end:
+            self._end(end, save_all=True)
+            return
+        if until is None:
+            self._client.pace.slow_down()
+            log.warning("%s Going slower.", error)
+            return
+        log.warning("%s Waiting until %s.", error, iso(until))
+        self._save_all()
+        if until - now > IN_PLACE and not self._policy.stay:
+            self._end(LetGo(until, str(error)))
+
+    def _release(self) -> None:
+        """Let go of the worker after a while, but not without a page."""
+        after = self._policy.release_after
+        if after is None or self._policy.stay or not self._pages or self._limits.gate is Gate.CLOSED:
+            return
+        if self._hands.monotonic() - self._started >= after.total_seconds():
+            reason = f"the export has run for {after}; it lets go of its worker and comes back"
+            self._end(LetGo(self._hands.clock() + _BREATH, reason))
+
+    # ---- what the store does
+
+    def _start_works(self) -> None:
+        now = self._hands.monotonic()
+        calling = {call.ask.folder.folder for call in self._calls.values()}
+        for folder in self._folders:
+            name = folder.folder
+            failed = self.done.errors.get(name)
+            if name in self._publishing or folder.is_saving or (failed and not isinstance(failed, GraphError)):
+                continue
+            due = folder.save_due_at() <= now or name in self._to_save
+            last = folder.needs_no_call or (name not in calling and (failed or self._ending))
+            if due or (last and not folder.is_safe):
+                self._to_save.discard(name)
+                self._run(folder, Lane.STORE, folder.save(now), lambda _, folder=folder: folder.saved())  # type: ignore[misc]
+            elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
+                self._run(folder, Lane.PUBLISH, look, folder.looked)
+            elif folder.is_read and not failed and not isinstance(self._ending, (Stopped, Superseded)):
+                self._publishing.add(name)
+                put = folder.publish(self._hands.clock().timestamp(), self._is_stopped)
+                self._run(folder, Lane.PUBLISH, put, lambda manifest, folder=folder: self._published(folder, manifest))  # type: ignore[misc]
+
+    def _is_stopped(self) -> bool:
+        return self._stop() is not Stop.NO
+
+    def _run(self, folder: FolderExport, lane: Lane, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self._numbers += 1
+        self._works[self._numbers] = folder, then
+        self._hands.run(self._numbers, lane, work)
+
+    def _worked(self, folder: FolderExport, then: Callable[[Any], None], result: Any) -> None:
+        if isinstance(result, (Superseded, Stopped)):
+            self._end(result)
+        elif isinstance(result, BaseException):
+            self._end_folder(folder, result)
+        else:
+            then(result)
+
+    def _published(self, folder: FolderExport, manifest: dict[str, Any]) -> None:
+        self.done.manifests[folder.folder] = manifest
+        log.info("Folder %s: published.", folder.folder)
+
+    def _end_folder(self, folder: FolderExport, error: BaseException) -> None:
+        """What ends one folder lets the others go on. What it fetched is made safe, if its state is known to be whole."""
+        if isinstance(self._ending, GraphAuthError) and error is not self._ending:
+            log.warning("%s", error)  # beside what no further try can change it is no news
+            error = self._ending
+        if folder.folder not in self.done.errors:
+            log.error("Folder %s: %s", folder.folder, error)
+            self.done.errors[folder.folder] = error
+
+    # ---- calls
+
+    def _start_calls(self) -> None:
+        """While limits and pace allow, make the best call: which one that is, is settled when it leaves."""
+        self._meet_all_walked()
+        self._release()
+        pace, hands = self._client.pace, self._hands
+        while self._has_room() and pace.due <= hands.monotonic() and (ask := self._best()) is not None:
+            error = self._limits.due()
+            if error is not None:
+                self._meet_limit(error)
+                continue
+            try:
+                request = ask.folder.start(ask)
+            except GraphError as error:
+                self._tell(ask, lambda ask=ask, error=error: ask.folder.failed(ask, error, self._times()))  # type: ignore[misc]
+                continue
+            self._numbers += 1
+            now = self._hands.monotonic()
+            deadline = now + self._client.patience
+            self._calls[self._numbers] = _Call(ask, request, self._limits.incident, deadline, hands.clock())
+            self._leaving = self._numbers
+            pace.left(now)
+            ask.folder.count_call()
+            self._client.calls += 1
+            self._hands.call(self._numbers, request)
+
+    def _has_room(self) -> bool:
+        """Whether a further call may leave, as far as those before it and the limits are concerned."""
+        if self._ending is not None or len(self._calls) >= _MOST_CALLS or self._limits.gate is Gate.CLOSED:
+            return False
+        if self._limits.gate is Gate.PROBING and self._calls:
+            return False
+        # The interval counts from when a call leaves, which is known a moment after it was handed over.
+        return self._leaving is None or not self._client.pace.interval
+
+    def _asks(self, times: Moments) -> Iterator[Ask]:
+        for folder in self._live():
+            yield from folder.offers(times)
+
+    def _best(self) -> Ask | None:
+        times = self._times()
+        asks = [ask for ask in self._asks(times) if ask.at <= times.monotonic]
+        if not asks:
+            return None
+        self._turns += 1
+        best = min(asks, key=lambda ask: (ask.rank, ask.folder.rank))
+        if best.rank is Rank.LISTS:
+            if self._turns % _FAIR_TURNS == 0:
+                lists = [ask for ask in asks if ask.rank is Rank.LISTS]
+                best = min(lists, key=lambda ask: self._served.get(ask.folder.folder, -1))
+            self._served[best.folder.folder] = self._turns
+        return best
+
+    def _meet_all_walked(self) -> None:
+        """Once the lists of all folders were walked, their heads are read again; one that ended counts as walked."""
+        live = self._live()
+        if all(folder.list_is_walked for folder in live):
+            now = self._times().api
+            for folder in live:
+                folder.lists_are_walked(now)
+
+    def _sleep(self) -> float:
+        """Seconds until the next moment that matters."""
+        times = self._times()
+        now = times.monotonic
+        moments = [call.deadline for call in self._calls.values()]
+        moments += [folder.save_due_at() for folder in self._live() if folder.folder not in self._publishing]
+        if self._ending is None and self._limits.gate is Gate.CLOSED and (until := self._limits.until) is not None:
+            moments.append(now + until.timestamp() - times.clock)
+        if self._has_room():
+            moments += [max(ask.at, self._client.pace.due) for ask in self._asks(times)]
+        return max(min([*moments, now + _LONGEST_SLEEP]) - now, 0.0)
+
+    # ---- what comes back
+
+    def _apply(self, event: Event) -> None:
+        """Take what has come back, and apply it to its folder."""
+        if event.number in self._works:
+            folder, then = self._works.pop(event.number)
+            self._worked(folder, then, event.result)
+        elif event.sent is not None:
+            self._client.pace.left(event.sent)
+            self._left(event.number)
+        elif (call := self._calls.pop(event.number, None)) is not None:
+            self._left(event.number)
+            self._answered(call, event.result)
+            self._report()
+
+    def _left(self, number: int) -> None:
+        if self._leaving == number:
+            self._leaving = None
+
+    def _answered(self, call: _Call, result: Response | BaseException) -> None:
+        try:
+            if isinstance(result, BaseException):
+                raise result
+            answer = self._client.read(call.request, result)
+        except GraphError as error:
+            self._refused(call, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a defect: it ends the folder, and is seen
+            self._end_folder(call.ask.folder, error)
+            return
+        if not self._asked_time and not self._read_time(call, answer):
+            return
+        page = call.ask.target is None or call.ask.target.thread is not None
+        if call.incident == self._limits.incident:  # one that left before a limit was met says nothing of it
+            self._limits.good(answer.usage, page=page)
+        self._pages += page
+        self._tell(call.ask, lambda: self._got(call.ask, answer))
+
+    def _got(self, ask: Ask, answer: Answer) -> None:
+        if ask.folder.got(ask, answer, self._times()):
+            self._client.pace.slow_down()
+
+    def _refused(self, call: _Call, error: GraphError) -> None:
+        """A limit is for all; a dead token ends all; anything else is for the folder."""
+        folder = call.ask.folder
+        if isinstance(error, GraphRateLimitError):
+            folder.put_back(call.ask)
+            if call.incident == self._limits.incident:
+                self._meet_limit(error)
+            return
+        self._limits.passed()
+        if isinstance(error, GraphAuthError):
+            folder.put_back(call.ask)
+            self._end(error)
+            return
+        self._tell(call.ask, lambda: folder.failed(call.ask, error, self._times()))
+
+    def _tell(self, ask: Ask, what: Callable[[], None]) -> None:
+        """Tell a folder something, and heed what it says to that."""
+        try:
+            what()
+        except GraphRateLimitError as limit:
+            self._meet_limit(limit)
+        except Exception as error:  # noqa: BLE001 - whatever ends one folder lets the others go on
+            self._end_folder(ask.folder, error)
+
+    def _read_time(self, call: _Call, answer: Answer) -> bool:
+        """See from the first answer what time it is for the API.
+
+        :return: whether the answer counts: where the worker's clock is fast, the window may not have settled yet.
+        """
+        self._asked_time = True
+        now = self._hands.clock()
+        if answer.date is not None:  # it is cut to whole seconds; to be late is better than to be early
+            ahead = (answer.date + timedelta(seconds=1) - call.handed_over).total_seconds()
+            self._ahead = ahead if abs(ahead) > 60 else 0.0
+        early = (self._settled - utc(now.timestamp() + self._ahead)) if self._settled else timedelta(0)
+        if not self._ahead or early <= timedelta(0):
+            return True
+        log.warning("This worker's clock is %d s ahead of the API's.", -self._ahead)
+        call.ask.folder.put_back(call.ask)
+        self._asked_time = False
+        self._limits.wait(now + early)
+        if early > IN_PLACE and not self._policy.stay:
+            self._end(LetGo(now + early, f"the window settles until {iso(self._settled)} by the API's clock"))  # type: ignore[arg-type]
+        return False
+
+
+def _weight(ending: Exception) -> int:
+    """What counts where there are several reasons to end: what no further try can change comes before what is waited out."""
+    kinds: tuple[type[Exception], ...] = (
+        LetGo,
+        GraphRateLimitError,
+        WaitedTooLong,
+        GraphAuthError,
+        Stopped,
+        Superseded,
+    )
+    return next(number for number, kind in enumerate(kinds) if isinstance(ending, kind))

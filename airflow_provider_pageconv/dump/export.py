@@ -1,0 +1,225 @@
+"""One task's export, from the first look at the destination to the last manifest."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
+from airflow_provider_pageconv.dump.destination import Destination, Manifest
+from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
+from airflow_provider_pageconv.dump.folder import FolderExport, refuse
+from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.scratch import scratch_folder
+from airflow_provider_pageconv.dump.spec import Spec
+from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.summary import Outcome
+from airflow_provider_pageconv.dump.workers import Workers
+from airflow_provider_pageconv.graph.client import GraphClient
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
+from airflow_provider_pageconv.graph.limits import Limits, Policy, WaitedTooLong
+from airflow_provider_pageconv.times import iso, round_up
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 30.0
+
+_FOR_GOOD = (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, WaitedTooLong)
+
+
+class FoldersFailed(Exception):  # noqa: N818 - it is several errors
+    """Some folders are missing, and nothing is left to do for them in this try.
+
+    :param errors: by folder.
+    """
+
+    def __init__(self, errors: Mapping[str, BaseException]) -> None:
+        by_sentence: dict[str, list[str]] = {}
+        for folder, error in errors.items():
+            by_sentence.setdefault(str(error) or type(error).__name__, []).append(folder)
+        super().__init__(" ".join(f"{', '.join(folders)}: {sentence}" for sentence, folders in by_sentence.items()))
+        self.errors = dict(errors)
+
+    @property
+    def for_good(self) -> bool:
+        """Whether no further try can help any of them."""
+        return all(isinstance(error, _FOR_GOOD) for error in self.errors.values())
+
+
+class Export:
+    """Exports some folders of a Page.
+
+    :param client: makes the calls.
+    :param policy: what to do about limits.
+    :param settled: when the window's late arrivals are in.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        folders: Sequence[str],
+        client: GraphClient,
+        store: Store,
+        policy: Policy,
+        *,
+        settled: datetime | None = None,
+    ) -> None:
+        self._spec = spec
+        self._folders = folders
+        self._client = client
+        self._store = store
+        self._policy = policy
+        self._settled = settled
+        self._stop = Stop.NO
+        self._workers = Workers(client.exchange)
+        self._told_at = 0.0
+
+    def kill(self) -> None:
+        """Make no further call, make safe what was fetched, publish nothing. Callable from a signal handler."""
+        self._stop = Stop.KILL
+        self._workers.wake()
+
+    def run(self) -> list[Outcome]:
+        """Export all folders, in a thread of its own, which owns all state: what interrupts this one finds none half changed.
+
+        :return: in the order of the folders.
+        :raises LetGo: the task may let go of its worker and come back.
+        :raises Stopped: it was told to stop; what was fetched is safe.
+        :raises Superseded: a later try of the run is at work.
+        :raises FoldersFailed: what ended some of the folders; the next try goes on with those.
+        :raises DumpRefused: what is asked for would break what lies in the destination; no call was made.
+        :raises StoreError: the destination does not do what it is asked to.
+        """
+        came: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
+
+        def own() -> None:
+            try:
+                came.put(self.export(self._workers))
+            except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
+                came.put(error)
+
+        owner = threading.Thread(target=own, name="export", daemon=True)
+        owner.start()
+        try:
+            result = came.get()
+        except BaseException:  # a time-out of the task, for one
+            self._stop = Stop.SAFE if self._stop is Stop.NO else self._stop
+            self._workers.wake()
+            came.get()
+            raise
+        finally:
+            self._workers.close()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def export(self, hands: Hands) -> list[Outcome]:
+        """Export all folders with these hands, in the thread that calls this."""
+        spec, now = self._spec, hands.clock()
+        places = {folder: Place(spec.platform, spec.page_id, folder, spec.window.name) for folder in self._folders}
+        destinations = {folder: self._destination(place) for folder, place in places.items()}
+        outcomes: dict[str, Outcome] = {}
+        for folder, destination in destinations.items():  # all refusals come before the first call
+            published = destination.published()
+            if published is not None and _is_ours(spec, published):
+                log.info("Folder %s: published by an earlier try.", folder)
+                outcomes[folder] = Outcome(places[folder].manifest, published, new=False)
+            else:
+                refuse(spec, folder, destination)
+        with scratch_folder() as scratch:
+            todo = [
+                self._begin(rank, folder, destinations[folder], scratch, now, hands.monotonic())
+                for rank, folder in enumerate(self._folders)
+                if folder not in outcomes
+            ]
+            if todo:
+                outcomes.update(self._run(todo, hands))
+        for destination in destinations.values():
+            destination.tidy()
+        return [outcomes[folder] for folder in self._folders]
+
+    def _destination(self, place: Place) -> Destination:
+        staging = f"{place.staging}/{self._spec.staging_name()}"
+        return Destination(self._store.with_scratch(staging), place, staging)
+
+    def _begin(
+        self, rank: int, folder: str, destination: Destination, scratch: Path, now: datetime, monotonic: float
+    ) -> FolderExport:
+        """Take up what an earlier try of this run left, or begin."""
+        destination.sweep(now)
+        checkpoints = Checkpoints(destination.store, destination.staging, secrets.token_hex(4))
+        resumed = checkpoints.load()
+        checkpoints.claim()
+        published = destination.published()
+        if resumed and published and published.get("export_id") == resumed.progress.export_id:
+            # Finished before the run was cleared; only the sweeping up is missing.
+            checkpoints.begin_anew()
+            resumed = None
+        if resumed is None:
+            resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
+        else:
+            counts = resumed.progress.counts
+            log.info(
+                "Folder %s: going on after %d conversations and %d messages.",
+                folder,
+                counts.conversations,
+                counts.messages,
+            )
+        return FolderExport(self._spec, folder, rank, destination, checkpoints, resumed, scratch, monotonic)
+
+    def _run(self, todo: Sequence[FolderExport], hands: Hands) -> dict[str, Outcome]:
+        clear_number = int(self._spec.run_key.get("clear_number") or 0)
+        waiting = Limits.newest((folder.progress.waiting for folder in todo), clear_number)
+        dropped = list(dict.fromkeys(name for folder in todo for name in folder.progress.dropped))
+        controls = list(dict.fromkeys(name for folder in todo for name in folder.progress.controls))
+        for folder in todo:
+            # What one folder finds out holds for all of them.
+            folder.progress.waiting = waiting
+            folder.progress.dropped, folder.progress.controls = dropped, controls
+        limits = Limits(self._policy, waiting, stop_percent=self._client.stop_percent)
+        engine = Engine(
+            todo,
+            self._client,
+            limits,
+            self._policy,
+            hands,
+            settled=self._settled,
+            stop=lambda: self._stop,
+            report=lambda: self._report(todo, hands.monotonic()),
+        )
+        self._told_at = hands.monotonic()
+        try:
+            done = engine.run()
+        finally:
+            for folder in todo:
+                folder.discard()
+        if done.errors:
+            raise FoldersFailed({name: done.errors[name] for name in self._folders if name in done.errors})
+        places = {folder.folder: folder.destination.place for folder in todo}
+        return {name: Outcome(places[name].manifest, one, new=True) for name, one in done.manifests.items()}
+
+    def _report(self, todo: Sequence[FolderExport], now: float) -> None:
+        """Show now and then how far the task is."""
+        if now - self._told_at < PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        counts = {export.folder: export.progress.counts for export in todo}
+        rows = [
+            f"{folder} {count.conversations:,} conversations and {count.messages:,} messages"
+            for folder, count in counts.items()
+        ]
+        usage = self._client.usage
+        share = f", {usage.percent:.0f} % of the limit used" if usage else ""
+        calls = sum(export.progress.api_calls for export in todo)
+        log.info("%s; %d calls%s.", "; ".join(rows), calls, share)
+
+
+def _is_ours(spec: Spec, published: Manifest) -> bool:
+    return published.get("run_key") == dict(spec.run_key) and published.get("fingerprint") == spec.fingerprint()

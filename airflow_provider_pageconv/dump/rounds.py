@@ -1,0 +1,88 @@
+"""Threads that answer that they do not exist: gone, or a limit in disguise? Pure rules.
+
+Connectors saw the error 100/33 for objects that were there again a minute later. So a thread that answers it is set aside
+and asked again in rounds. Before and after a round a *control* is asked, something that gave an answer before: where the
+controls are answered and no thread of the round is, they are gone; where one is, it was a limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+AGAIN_AFTER = 60.0
+"""Seconds after a thread's last answer before it is asked again."""
+
+
+class Stage(Enum):
+    """Where a round is."""
+
+    NONE = "none"
+    CONTROL_BEFORE = "control before"
+    ASKING = "asking"
+    CONTROL_AFTER = "control after"
+
+
+@dataclass
+class Rounds:
+    """The threads of a folder that were set aside.
+
+    :param aside: when each last gave that answer, seconds since 1970.
+    :param asked: those of the round under way that are still to be asked.
+    """
+
+    aside: dict[bytes, float] = field(default_factory=dict)
+    stage: Stage = Stage.NONE
+    asked: set[bytes] = field(default_factory=set)
+    members: set[bytes] = field(default_factory=set)
+    came_back: bool = False
+
+    def set_aside(self, thread: bytes, now: float) -> None:
+        """A thread answered that it does not exist."""
+        self.aside[thread] = now
+        self._settled(thread)
+
+    def answered(self, thread: bytes) -> None:
+        """A thread that was set aside, if it was, is there again."""
+        self.came_back = self.came_back or thread in self.members
+        self.leave(thread)
+
+    def leave(self, thread: bytes) -> None:
+        """A thread is aside no more, whatever the reason."""
+        self.aside.pop(thread, None)
+        self.members.discard(thread)
+        self._settled(thread)
+
+    def _settled(self, thread: bytes) -> None:
+        self.asked.discard(thread)
+        if self.stage is Stage.ASKING and not self.asked:
+            self.stage = Stage.CONTROL_AFTER
+
+    def begins_at(self) -> float:
+        """When the next round may begin, seconds since 1970."""
+        return max(self.aside.values()) + AGAIN_AFTER
+
+    def begin(self) -> None:
+        """Begin a round with all threads that are aside."""
+        self.stage = Stage.CONTROL_BEFORE
+        self.members = set(self.aside)
+        self.came_back = False
+
+    def control_answered(self) -> tuple[set[bytes], bool]:
+        """The control was answered well.
+
+        :return: at the end of a round, the threads that are gone, and whether it was a limit.
+        """
+        if self.stage is Stage.CONTROL_BEFORE:
+            self.stage, self.asked = Stage.ASKING, set(self.members)
+            return set(), False
+        gone = set() if self.came_back else self.members
+        self.stage, self.members = Stage.NONE, set()
+        return gone, self.came_back
+
+    def control_refused(self, now: float) -> None:
+        """The control was not answered well: whatever the round brought says nothing of those that did not come back."""
+        if self.stage is Stage.CONTROL_AFTER:
+            for thread in self.members:
+                self.aside[thread] = now
+            self.stage = Stage.NONE

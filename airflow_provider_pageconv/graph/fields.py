@@ -1,0 +1,174 @@
+"""Which fields to ask for: those that the reference documents, the user's own, and what the API refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+CONVERSATION_FIELDS = (
+    "id",
+    "updated_time",
+    "can_reply",
+    "folder",
+    "former_participants",
+    "is_owner",
+    "is_subscribed",
+    "link",
+    "linked_group",
+    "message_count",
+    "name",
+    "participants",
+    "scoped_thread_key",
+    "senders",
+    "snippet",
+    "unread_count",
+    "wallpaper",
+)
+"""https://developers.facebook.com/docs/graph-api/reference/unified-thread, on both platforms."""
+
+MESSAGE_FIELDS = (
+    "id",
+    "created_time",
+    "from",
+    "to",
+    "message",
+    "tags",
+    "attachments{id,type,name,title,mime_type,size,url,file_url,image_data,video_data,generic_template}",
+    "shares{id,type,url,title,link,name,description,template}",
+    "sticker",
+    "story",
+    "reactions",
+    "is_unsupported",
+    "reply_to",
+)
+"""https://developers.facebook.com/docs/graph-api/reference/message."""
+
+THREADS, MESSAGES = "conversations.", "messages."
+"""What stands before the name of a dropped field, by the kind of node that it was asked of."""
+
+_THREAD_REQUIRED, _THREAD_ALWAYS = ("id", "updated_time"), ("message_count",)
+REQUIRED_OF_MESSAGES = ("id", "created_time")
+"""Asked for whatever the user said."""
+
+
+def split_fields(text: str) -> tuple[str, ...]:
+    """Split a field expression at its outermost commas.
+
+    :raises ValueError: its braces or parentheses do not match, or a field has no name.
+    """
+    fields, start, depth = [], 0, 0
+    for at, char in enumerate(text + ","):
+        if char in "{(":
+            depth += 1
+        elif char in "})":
+            depth -= 1
+            if depth < 0:
+                raise ValueError(f"braces do not match in {text!r}")
+        elif char == "," and depth == 0:
+            fields.append(text[start:at].strip())
+            start = at + 1
+    if depth:
+        raise ValueError(f"braces do not match in {text!r}")
+    if not all(field_name(one).replace("_", "").isalnum() for one in fields):
+        raise ValueError(f"a field without a name in {text!r}")
+    return tuple(fields)
+
+
+def parse_fields(name: str, asked: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Read a user's choice of fields: one expression, or a list of them.
+
+    :param name: of the parameter, for the sentence.
+    :raises ValueError: it names no field, or cannot be read.
+    """
+    if asked is None:
+        return None
+    parts = [asked] if isinstance(asked, str) else asked
+    try:
+        fields = tuple(one for part in parts for one in split_fields(part))
+    except (ValueError, TypeError, AttributeError):
+        fields = ()
+    if not fields:
+        raise ValueError(
+            f"{name} is {asked!r}: it takes names of Graph API fields, such as 'id,participants', or None."
+        )
+    return fields
+
+
+def field_name(one: str) -> str:
+    """Name the field of one outermost expression, without its modifiers and inner fields."""
+    for at, char in enumerate(one):
+        if char in ".{(":
+            return one[:at].strip()
+    return one.strip()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields to ask for.
+
+    :param asked: outermost expressions, in order.
+    :param required: names that are asked for whatever the user said.
+    :param documented: whether they are the documented ones, of which the API may refuse some.
+    :param always: names that are asked for whatever the user said, as long as the API takes them.
+    """
+
+    asked: tuple[str, ...]
+    required: tuple[str, ...]
+    documented: bool
+    always: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join(self.expressions)
+
+    @property
+    def expressions(self) -> list[str]:
+        """All that is asked for, first what the user did not name."""
+        added = (*self.required, *self.always)
+        return [*(name for name in added if name not in self.names), *self.asked]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(field_name(one) for one in self.asked)
+
+    def asks_for(self, name: str) -> bool:
+        """Whether a field is asked for, outermost."""
+        return name in self.names or name in self.required or name in self.always
+
+    def without(self, name: str) -> Fields | None:
+        """Drop a field that the API refused, outermost or inner; ``None`` where it may not be dropped."""
+        always = tuple(one for one in self.always if one != name)
+        kept = self.asked
+        if self.documented:
+            kept = tuple(part for one in kept if (part := one if one in self.required else _without(one, name)))
+        smaller = replace(self, asked=kept, always=always)
+        # What was added to a user's own fields is dropped only where the user did not name it as well.
+        return smaller if str(smaller) != str(self) else None
+
+    def dropping(self, dropped: Iterable[str], kind: str) -> Fields:
+        """Drop all fields of a kind (:data:`THREADS` or :data:`MESSAGES`) that stand in a list of dropped ones."""
+        fields = self
+        for name in dropped:
+            if name.startswith(kind):
+                fields = fields.without(name[len(kind) :]) or fields
+        return fields
+
+
+def _without(one: str, name: str) -> str:
+    """Take a field out of one expression, at whatever depth it stands; empty where it is the expression's own."""
+    if field_name(one) == name:
+        return ""
+    head, brace, inner = one.partition("{")
+    if not brace:
+        return one
+    kept = [part for each in split_fields(inner.rstrip()[:-1]) if (part := _without(each, name))]
+    return f"{head}{{{','.join(kept)}}}" if kept else head
+
+
+def conversation_fields(asked: Sequence[str] | None) -> Fields:
+    """The fields of a thread: the user's, or the documented ones."""
+    return Fields(tuple(asked or CONVERSATION_FIELDS), _THREAD_REQUIRED, not asked, _THREAD_ALWAYS)
+
+
+def message_fields(asked: Sequence[str] | None) -> Fields:
+    """The fields of a message: the user's, or the documented ones."""
+    return Fields(tuple(asked or MESSAGE_FIELDS), REQUIRED_OF_MESSAGES, not asked)
