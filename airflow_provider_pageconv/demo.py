@@ -42,6 +42,7 @@ DAILY, CONSUMER = "pageconv_daily", "pageconv_consumer"
 
 START_SECONDS = 120
 RUN_SECONDS = 180
+STOP_SECONDS = 3  # nothing that is under way in the demo is worth a longer wait
 SETTLE = timedelta(minutes=5)  # the operator's own: so long after midnight does the task begin at the earliest
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
@@ -198,7 +199,7 @@ def interrupt(number: int, _frame: object) -> None:
 
 def run(folder: Folder) -> None:
     """Tell the story, and stop whatever was started for it."""
-    processes = Processes(folder.logs, cwd=folder.path)
+    processes = Processes(folder.logs, cwd=folder.path, patience=STOP_SECONDS)
     try:
         try:
             demonstrate(folder, processes)

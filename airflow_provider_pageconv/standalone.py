@@ -29,8 +29,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Whatever ends a command: Ctrl-C, a supervisor, a terminal that is closed."""
 
 _MIGRATE_SECONDS = 300
-_STOP_SECONDS = 10
 _POLL_SECONDS = 0.5
+_KILL_SECONDS = 5
 _HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 
 
@@ -43,10 +43,13 @@ class Processes:
 
     :param logs: folder of their logs, `<name>.log`.
     :param cwd: where they run; where their starter does if left out.
+    :param patience: seconds that they have to end by themselves. A scheduler takes all of them if a task is under way,
+        since it waits for its end, and that task may wait for an API server that has ended.
     """
 
-    def __init__(self, logs: Path, cwd: Path | None = None) -> None:
+    def __init__(self, logs: Path, cwd: Path | None = None, patience: float = 10) -> None:
         self.logs = logs
+        self._patience = patience
         self._cwd = cwd
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -117,18 +120,25 @@ class Processes:
             for process in reversed(self._running.values()):
                 with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses what has ended
                     os.killpg(process.pid, signal.SIGTERM)
-            deadline = time.monotonic() + _STOP_SECONDS
+            deadline = time.monotonic() + self._patience
             for process in self._running.values():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, deadline - time.monotonic()))
-            # Twice, for what was forked while the first round went on.
-            for process in [*self._running.values()] * 2:
-                for member in _session(process.pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(member, signal.SIGKILL)
-            for process in self._running.values():
-                process.wait()
+            # Again and again: it takes a moment to go, and some may have been forked meanwhile.
+            deadline = time.monotonic() + _KILL_SECONDS
+            while time.monotonic() < deadline and self._kill():
+                time.sleep(0.05)
             self._running.clear()
+
+    def _kill(self) -> bool:
+        """Kill what there is, and return whether there was anything."""
+        left = [member for process in self._running.values() for member in _session(process.pid)]
+        for member in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        for process in self._running.values():
+            process.wait()
+        return bool(left)
 
 
 class Standalone:
@@ -263,20 +273,27 @@ def _airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _session(leader: int) -> Iterator[int]:
-    """Yield the processes of a session. Its number is not given to another one while any of them is left.
+def _session(leader: int) -> list[int]:
+    """Return the processes of a session that still run. Its number is given to no other while any of them is left.
 
     A process group would not do: Airflow gives each task a group of its own, to be signalled as a whole.
     """
-    proc = Path("/proc")
-    if proc.is_dir():
-        everything = [path.name for path in proc.iterdir() if path.name.isdigit()]
-    else:
-        everything = subprocess.run(["/bin/ps", "-A", "-o", "pid="], capture_output=True, text=True).stdout.split()
-    for pid in map(int, everything):
+    found = []
+    if Path("/proc/self/stat").exists():
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: the name in front may hold anything
+                state, _parent, _group, session = stat.read_bytes().rpartition(b")")[2].split()[:4]
+                if int(session) == leader and state != b"Z":
+                    found.append(int(stat.parent.name))
+        return found
+    listed = subprocess.run(["/bin/ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        pid, flags = line.split()[:2]
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == leader:
-                yield pid
+            if not flags.startswith("Z") and os.getsid(int(pid)) == leader:
+                found.append(int(pid))
+    return found
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ time.sleep(600)
 @pytest.fixture
 def processes(tmp_path: Path) -> Processes:
     """Nothing is running yet."""
-    return Processes(tmp_path / "logs")
+    return Processes(tmp_path / "logs", patience=0.5)
 
 
 def python(code: str, *arguments: object) -> list[str]:
@@ -53,11 +53,8 @@ def comes(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("leader", ["ignores it", "was killed"])
-def test_what_a_process_has_started_is_stopped_with_it(
-    leader: str, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_process_has_started_is_stopped_with_it(leader: str, processes: Processes, tmp_path: Path) -> None:
     """Also if it is in another process group, and if the process that started it is gone."""
-    monkeypatch.setattr("airflow_provider_pageconv.standalone._STOP_SECONDS", 0.5)
     (tmp_path / "pids").mkdir()
     with processes:
         processes.start("stubborn", python(STUBBORN, tmp_path / "pids"), os.environ)
@@ -68,7 +65,7 @@ def test_what_a_process_has_started_is_stopped_with_it(
             os.kill(parent, signal.SIGKILL)
             assert comes(lambda: running(pids) != pids)
         assert running(pids)
-    assert comes(lambda: running(pids) == [])
+    assert running(pids) == []
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
