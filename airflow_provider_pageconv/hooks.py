@@ -149,7 +149,7 @@ class PageConversationsHook(BaseHook):
         return self._settings
 
     def get_conn(self) -> GraphClient:
-        """The client: signed, paced, with patience for passing trouble; safe to share between threads.
+        """The client: signed, paced, with patience for passing trouble; safe to share between worker threads.
 
         :raises ValueError: a field of the connection cannot be used.
         """

@@ -12,7 +12,7 @@
 | 8 one sentence for what is wrong | `8-…` | `tests/operators/test_parameters.py` |
 | 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/benchmarks/bench_pace.py` |
 
-What the promises rest on: storage that fails (`tests/dump/test_storage.py`), answers from hell (`tests/graph/test_any_answer.py`,
+What the promises rest on: storage that fails (`tests/dump/test_storage.py`), answers that no one would expect (`tests/graph/test_any_answer.py`,
 `tests/graph/test_client_patience.py`, `tests/dump/test_any_node.py`), ids as weapons (`tests/dump/test_weapons.py`).
 """
 
@@ -50,7 +50,7 @@ TURNS_RED = {
     "7-proof-in-debug-lines": "tests/graph/test_client_secrets.py::"
     "test_the_debug_lines_of_the_libraries_hold_no_secret",
     "8-empty-windows-are-let-in": "tests/operators/test_parameters.py",
-    "9-threads-keep-no-pace": "tests/graph/test_pace.py::test_the_pace_holds_over_all_threads",
+    "9-worker-threads-keep-no-pace": "tests/graph/test_pace.py::test_the_pace_holds_over_all_worker_threads",
 }
 
 

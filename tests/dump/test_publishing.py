@@ -450,11 +450,11 @@ def test_two_runs_that_publish_the_same_window_leave_one_of_them_whole(destinati
             except BaseException as error:  # noqa: BLE001 - shown by the test
                 errors.append(error)
 
-        threads = [threading.Thread(target=race, args=(one,)) for one in exports]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        workers = [threading.Thread(target=race, args=(one,)) for one in exports]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
         assert errors == []
         assert len(destination_files.manifests()) == 1
         assert_reads_one_of(destination_files, [held(box)])

@@ -89,7 +89,7 @@ class Story:
 
     @contextlib.contextmanager
     def read_by(self, **readers: Callable[[], None]) -> Iterator[None]:
-        """Let readers read in a loop, each in a thread of its own."""
+        """Let readers read in a loop, each in a worker thread of its own."""
         stop = threading.Event()
 
         def loop(name: str, read: Callable[[], None]) -> None:
@@ -100,15 +100,15 @@ class Story:
             except BaseException as error:  # noqa: BLE001 - shown by the test
                 self.errors.append(error)
 
-        threads = [threading.Thread(target=loop, args=reader) for reader in readers.items()]
-        for thread in threads:
-            thread.start()
+        workers = [threading.Thread(target=loop, args=reader) for reader in readers.items()]
+        for worker in workers:
+            worker.start()
         try:
             yield
         finally:
             stop.set()
-            for thread in threads:
-                thread.join()
+            for worker in workers:
+                worker.join()
 
 
 def export_of(name: str) -> str:
@@ -180,11 +180,11 @@ def race(story: Story, *runs: str) -> None:
         except BaseException as error:  # noqa: BLE001 - shown by the test
             story.errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(one,)) for one in exports]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    workers = [threading.Thread(target=run, args=(one,)) for one in exports]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
 
 
 def test_after_a_crash_and_the_run_s_next_try_who_globs_sees_one_export(tmp_path: Path) -> None:

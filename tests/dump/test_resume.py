@@ -311,7 +311,7 @@ def _interrupted(box: Sandbox, files: Destination, at: int = 4, **options: Any) 
     ids=range(10),
 )
 def test_a_checkpoint_that_cannot_be_read_costs_what_came_after_the_one_before(damage: bytes, tmp_path: Path) -> None:
-    """Whatever stands in the newest one; an earlier whole one is gone on with."""
+    """Whatever stands in the newest one; the export goes on from an earlier whole one."""
     files = local(tmp_path)
     with small_box() as box, every_step_saved():
         _interrupted(box, files)
@@ -410,7 +410,7 @@ def test_after_a_clear_finished_folders_are_exported_anew_and_unfinished_ones_go
 
 
 def test_after_a_clear_what_was_published_but_not_tidied_is_exported_anew(tmp_path: Path) -> None:
-    """A crash between the manifest and the tidying leaves a checkpoint of a finished export: it is not gone on with."""
+    """A crash between the manifest and the tidying leaves a checkpoint of a finished export, which nobody takes up."""
     files = local(tmp_path)
     with small_box(details="all") as box:
         counting = Breaking(store_of(local(tmp_path / "count")))

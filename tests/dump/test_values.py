@@ -282,11 +282,11 @@ def test_many_at_work_in_one_local_folder_do_not_take_it_from_each_other(tmp_pat
         except BaseException as error:  # noqa: BLE001 - shown by the test
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     assert errors == []
     assert not root.exists() or not any(root.iterdir())
 

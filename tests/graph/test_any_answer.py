@@ -1,4 +1,4 @@
-"""Bodies and headers from hell: an answer or a `GraphError`, and never anything else."""
+"""Bodies and headers that no one would expect: an answer or a `GraphError`, and never anything else."""
 
 from __future__ import annotations
 

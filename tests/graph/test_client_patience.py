@@ -296,13 +296,13 @@ def test_a_call_that_is_abandoned_ends_soon(beginning: bytes, drop: bytes) -> No
             one.get(REQUEST)
         assert one.calls == len(server.asked) == 1
         if drop:
-            assert no_thread_is_left(1)
+            assert no_call_is_left(1)
 
 
-def no_thread_is_left(seconds: float) -> bool:
-    """Whether every call's thread has ended, at the latest after some seconds."""
+def no_call_is_left(seconds: float) -> bool:
+    """Whether every call has ended, with the worker thread that made it, at the latest after some seconds."""
     deadline = time.monotonic() + seconds
-    while any(thread.name == "graph-call" for thread in threading.enumerate()):
+    while any(worker.name == "graph-call" for worker in threading.enumerate()):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -409,8 +409,8 @@ def test_usage_is_that_of_the_last_answer() -> None:
     assert seen == [12.0, None, 13.0, 100.0, None]
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_a_client_is_shared_between_threads(threads: int) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_client_is_shared_between_worker_threads(count: int) -> None:
     """Each gets its own answer."""
 
     def script(connection: socket.socket, asked: Asked) -> None:
@@ -426,11 +426,11 @@ def test_a_client_is_shared_between_threads(threads: int) -> None:
                 node = number * 100 + step
                 got.append((node, one.get(Request(str(node))).data["id"]))
 
-        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(count)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-    assert len(got) == one.calls == threads * 10
+    assert len(got) == one.calls == count * 10
     assert all(str(node) == answered for node, answered in got)
-    assert server.connections <= threads
+    assert server.connections <= count

@@ -1,4 +1,4 @@
-"""The pace of calls holds over all threads, and no pause is made up for by a burst."""
+"""The pace of calls holds over all worker threads, and no pause is made up for by a burst."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class FakeTime:
             self.now += seconds
 
 
-def turns(pace: Pace, fake: FakeTime, threads: int, each: int) -> list[float]:
-    """When each of the calls of some threads was let through."""
+def turns(pace: Pace, fake: FakeTime, count: int, each: int) -> list[float]:
+    """When each of the calls of so many worker threads was let through."""
     times: list[float] = []
     lock = threading.Lock()
 
@@ -41,7 +41,7 @@ def turns(pace: Pace, fake: FakeTime, threads: int, each: int) -> list[float]:
             with lock:
                 times.append(fake.now)
 
-    workers = [threading.Thread(target=work) for _ in range(threads)]
+    workers = [threading.Thread(target=work) for _ in range(count)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -49,12 +49,12 @@ def turns(pace: Pace, fake: FakeTime, threads: int, each: int) -> list[float]:
     return times
 
 
-@pytest.mark.parametrize("threads", [1, 4, 16])
-def test_the_pace_holds_over_all_threads(threads: int) -> None:
-    """48 calls at 2 a second take 23.5 seconds and a margin of 2 %, by however many threads they are made."""
+@pytest.mark.parametrize("workers", [1, 4, 16])
+def test_the_pace_holds_over_all_worker_threads(workers: int) -> None:
+    """48 calls at 2 a second take 23.5 seconds and a margin of 2 %, by however many worker threads they are made."""
     fake = FakeTime()
     pace = Pace(2.0, fake.clock, fake.sleep)
-    times = turns(pace, fake, threads, 48 // threads)
+    times = turns(pace, fake, workers, 48 // workers)
     assert len(times) == 48
     assert fake.now == pytest.approx(1000 + 47 * 0.5 * 1.02)
 
@@ -126,8 +126,8 @@ def test_the_first_call_is_let_through_at_once_and_0_lets_all_through() -> None:
     assert fake.now == 1000.0
 
 
-def test_a_clients_calls_keep_the_pace_over_its_threads() -> None:
-    """Measured at the server, against a real clock: no two closer than the pace, less what a thread's start takes."""
+def test_a_clients_calls_keep_the_pace_over_its_worker_threads() -> None:
+    """Measured at the server, against a real clock: no two closer than the pace, less what a worker thread's start takes."""
     arrived: list[float] = []
     answer = says(response())
 

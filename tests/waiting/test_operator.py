@@ -96,15 +96,15 @@ class Task:
         return operator.execute(self.context())
 
 
-class InThread:
+class Working:
     """A stretch of work that sleeps."""
 
     def __init__(self, task: Task) -> None:
         self.operator = task.operator()
         self.error: BaseException | None = None
         self.result: Any = None
-        self._thread = threading.Thread(target=self._run, args=(task.context(),), daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, args=(task.context(),), daemon=True)
+        self._worker.start()
 
     def _run(self, context: Any) -> None:
         try:
@@ -114,11 +114,11 @@ class InThread:
 
     def kill(self) -> float:
         """Kill it as Airflow does, and return after how many seconds it ended."""
-        assert self._thread.is_alive()
+        assert self._worker.is_alive()
         began = time.monotonic()
         self.operator.on_kill()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        self._worker.join(10)
+        assert not self._worker.is_alive()
         return time.monotonic() - began
 
 
@@ -186,14 +186,14 @@ class TestLimit:
     ) -> None:
         """No call, nothing published; the next try of the run waits for the rest of it."""
         task = Task(monkeypatch, limited, tmp_path, "wait", folders=["inbox"])
-        working = InThread(task)
+        working = Working(task)
         until(limited, 2)
         time.sleep(0.3)
         assert working.kill() < 3
         assert type(working.error) is AirflowException
         assert "what was fetched is safe" in str(working.error)
         assert not (tmp_path / "_manifests").exists()
-        again = InThread(task)
+        again = Working(task)
         time.sleep(0.5)
         assert again.kill() < 3
         assert len(limited.requests) == 2
@@ -204,7 +204,7 @@ class TestLimit:
         """Whatever the way."""
         box.faults.add(Fault("error", code=4, retry_after=25, at=2))
         monkeypatch.setattr(patience, "_JITTER", 0.0)
-        working = InThread(Task(monkeypatch, box, tmp_path, "reschedule", folders=["inbox"]))
+        working = Working(Task(monkeypatch, box, tmp_path, "reschedule", folders=["inbox"]))
         until(box, 2)
         time.sleep(0.3)
         assert working.kill() < 3
@@ -250,7 +250,7 @@ class TestLimit:
         box.latency = 0.2
         task = Task(monkeypatch, box, tmp_path, way)
         if way == "wait":
-            working = InThread(task)
+            working = Working(task)
             until(box, 4)
             time.sleep(1)
             working.kill()
@@ -286,7 +286,7 @@ class TestSettle:
         self, monkeypatch: pytest.MonkeyPatch, box: Sandbox, tmp_path: Path
     ) -> None:
         """No call was made."""
-        working = InThread(Task(monkeypatch, box, tmp_path, "wait", until=now() - MINUTE, settle=10 * MINUTE))
+        working = Working(Task(monkeypatch, box, tmp_path, "wait", until=now() - MINUTE, settle=10 * MINUTE))
         time.sleep(1)
         assert working.kill() < 3
         assert isinstance(working.error, AirflowException)

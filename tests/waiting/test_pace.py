@@ -1,4 +1,4 @@
-"""The pace: evenly spaced over all threads, never faster after a pause, slower where usage or a refusal says so."""
+"""The pace: evenly spaced over all worker threads, never faster after a pause, slower where usage or a refusal says so."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_in_no_second_more_than_the_pace(calls_per_second: float, seed: int) -> 
         assert sum(begin <= at < begin + 1 - 1e-6 for at in calls.at) <= most
 
 
-def test_four_threads_share_one_pace() -> None:
+def test_four_worker_threads_share_one_pace() -> None:
     """Each makes its calls as fast as it is let, and each gets its turn; all together keep the interval."""
     calls = Calls(TWO)
     made: dict[int, int] = dict.fromkeys(range(4), 0)
@@ -126,11 +126,11 @@ def test_four_threads_share_one_pace() -> None:
                 calls.at.append(calls.time.monotonic())
                 made[name] += 1
 
-    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    workers = [threading.Thread(target=work, args=(name,), daemon=True) for name in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(10)
     assert made == dict.fromkeys(range(4), 25)
     # Time stands still outside of the sleeps, so what each noted is when it was let through, or a turn later.
     assert calls.time.naps == [0.5] * 99

@@ -396,7 +396,7 @@ class TestLettingGoInTime:
 
 
 class Together:
-    """Folders in threads of their own, which call when the test says so.
+    """Folders in worker threads of their own, which call when the test says so.
 
     :param count: how many.
     """
@@ -424,13 +424,13 @@ class Together:
             except Exception as error:  # noqa: BLE001 - the test looks at it
                 self.ended[folder] = error
 
-        thread = threading.Thread(target=call, name=f"folder-{folder}", daemon=True)
-        thread.start()
-        return thread
+        worker = threading.Thread(target=call, name=f"folder-{folder}", daemon=True)
+        worker.start()
+        return worker
 
 
 def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait for other threads."""
+    """Wait for the worker threads."""
     tick = threading.Event()
     for _ in range(1000):
         if is_so():
@@ -457,8 +457,8 @@ class TestFoldersTogether:
 
         group.client.stop.asleep = asleep
         first = group.start(0)
-        for thread in [first, *behind]:
-            thread.join(5)
+        for worker in [first, *behind]:
+            worker.join(5)
         eventually(lambda: len(group.ended) == 4)
         assert seen == [1], "a call was made during the wait"
         assert group.client.calls == [START, *[START + 40 * SECOND] * 4]
@@ -471,9 +471,9 @@ class TestFoldersTogether:
         met = threading.Barrier(4)
         first_four = threading.Semaphore(4)
         group.client.under_way = lambda: first_four.acquire(blocking=False) and met.wait(5)
-        threads = [group.start(folder) for folder in range(4)]
-        for thread in threads:
-            thread.join(5)
+        workers = [group.start(folder) for folder in range(4)]
+        for worker in workers:
+            worker.join(5)
         assert len(group.ended) == 4
         assert group.client.calls == [START] * 5 + [START + 40 * SECOND] * 4
         assert group.patience.waiting.seconds == 0
@@ -548,13 +548,13 @@ class TestFoldersTogether:
                 order.append("answered")
 
         group.client.get = slow  # type: ignore[assignment,method-assign]
-        threads = [group.start(folder) for folder in range(4)]
+        workers = [group.start(folder) for folder in range(4)]
         eventually(lambda: bool(order))
         threading.Event().wait(0.05)
         assert order == ["asked"]
         answer.set()
-        for thread in threads:
-            thread.join(5)
+        for worker in workers:
+            worker.join(5)
         assert order[:2] == ["asked", "answered"]
         assert len(group.ended) == 4
         assert len(group.client.calls) == (1 if refusals else 4)

@@ -126,7 +126,7 @@ def test_the_triggerer_s_loop_is_never_blocked(caplog: pytest.LogCaptureFixture)
     """
 
     async def triggerer() -> tuple[float, list[float]]:
-        # A trigger that sleeps as a thread does so for a second at a time; a busy machine holds a loop up for less.
+        # A trigger that sleeps and does not await does so for a second at a time; a busy machine holds a loop up for less.
         asyncio.get_running_loop().slow_callback_duration = 0.8
         ticks: list[float] = []
 
