@@ -97,6 +97,8 @@ class Folder:
             if any(self.path.iterdir()) and not (self.path / "lock").exists():
                 raise FolderError(f"{shown(self.path)} is not a folder of the demo, and not empty: name another one.")
             lock = (self.path / "lock").open("w")
+        except FileExistsError:
+            raise FolderError(f"{shown(self.path)} is not a folder: name one for the demo's files.") from None
         except OSError as error:
             raise FolderError(f"{shown(self.path)} cannot be the demo's folder: {error.strerror}.") from error
         with lock:
