@@ -36,7 +36,7 @@ from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
-from tests.chaos.world import Crash, Crashed, MemoryStore, World, WorldClient
+from tests.chaos.world import MOST_LATE, Crash, Crashed, MemoryStore, World, WorldClient
 from tests.simulated import SimulatedHands
 
 RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
@@ -301,10 +301,10 @@ class Machine(RuleBasedStateMachine):
         self.world.box.faults.add(Fault("too_much_data", size=size, times=6))
 
     @precondition(lambda self: not self.done)
-    @rule(seconds=st.sampled_from([0, 3, 60]))
-    def list_late(self, seconds: int) -> None:
+    @rule(late=st.sampled_from([timedelta(0), timedelta(seconds=3), MOST_LATE]))
+    def list_late(self, late: timedelta) -> None:
         """Let listings show only some time later what was put or deleted."""
-        self.world.late = timedelta(seconds=seconds)
+        self.world.late = late
 
     @precondition(lambda self: not self.done)
     @rule(at=st.integers(1, 90), after=st.booleans())

@@ -20,6 +20,8 @@ from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
 from airflow_provider_pageconv.sandbox.graph_api import Call
 
+MOST_LATE = timedelta(seconds=60)
+
 
 class Crashed(BaseException):
     """The process is gone; nothing that it does from now on reaches the world."""
@@ -92,6 +94,12 @@ class World:
         """Remember what a late listing goes on to show of a file."""
         self.changed[key] = (self.listed(key), self.now)
 
+    def forget_old_changes(self) -> None:
+        """Forget the changes that no listing misses any more, however late it may be."""
+        old = self.now - MOST_LATE
+        for key in [key for key, (_, when) in self.changed.items() if when <= old]:
+            del self.changed[key]
+
     def listed(self, key: str) -> Entry | None:
         """What a listing shows of a file."""
         before, when = self.changed.get(key, (None, self.now))
@@ -148,6 +156,7 @@ class MemoryStore:
     def list(self, prefix: str) -> list[Entry]:
         self._crash.around("store")
         world = self._world
+        world.forget_old_changes()
         keys = [key for key in {**world.files, **world.changed} if key.startswith(prefix + "/")]
         shown = [entry for key in keys if (entry := world.listed(key)) is not None]
         world.misled += {entry.key for entry in shown} != {key for key in keys if key in world.files}
