@@ -244,7 +244,7 @@ def _folders(text: str) -> dict[str, int]:
 
 
 _RULES = ("time_form", "nested", "nested_every", "message_count", "refusal_form", "swallow_authorization",
-          "no_token_code", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging")  # fmt: skip
+          "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging")  # fmt: skip
 
 
 def _rule(name: str, text: str) -> object:

@@ -88,6 +88,7 @@ class Box:
     :param message_count: "right", "absent" or "wrong".
     :param refusal_form: the words in which a field is refused.
     :param swallow_authorization: the Authorization header never arrives.
+    :param date: whose clock the `Date` header goes by, "machine" or "page".
     :param no_token_code: 2500 or 104, for calls without a token.
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
@@ -137,6 +138,7 @@ class Box:
         refusal_form: str = "node_type",
         swallow_authorization: bool = False,
         no_token_code: int | None = None,
+        date: str = "machine",
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
@@ -210,6 +212,7 @@ class Box:
             refusal_form=refusal_form,
             swallow_authorization=swallow_authorization,
             no_token_code=no_token_code,
+            date=date,
         )
         cursors = Cursors(seed, cursor_style)
         self.api = GraphApi(self.pages, (), cursors, self.rules)
@@ -357,14 +360,17 @@ class Box:
             return ((page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER),)
         return ((page.id, "pages"),)
 
+    def _date(self) -> datetime:
+        """Return what time it is where the API is."""
+        return self.clock() if self.rules.date == "page" else datetime.now(timezone.utc)
+
     def _headers(self, answer: Answer, fault: Fault | None, regain: int, *, refused: bool) -> list[tuple[str, str]]:
         trace = draw(self.seed, "trace", self._traces.next())
         version = fault.version if fault is not None and fault.kind == "version" else answer.version
         is_html = fault is not None and fault.is_html
         made = [
             ("Content-Type", "text/html; charset=utf-8" if is_html else "application/json; charset=UTF-8"),
-            # By the Page's clock, and not the machine's: the clock of who asks may be wrong.
-            ("Date", format_datetime(self.clock().astimezone(timezone.utc), usegmt=True)),
+            ("Date", format_datetime(self._date().astimezone(timezone.utc), usegmt=True)),
             ("facebook-api-version", version),
             ("x-fb-trace-id", f"A{trace >> 88:010x}"),
             ("x-fb-debug", f"{trace:032x}=="),

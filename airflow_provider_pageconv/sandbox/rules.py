@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "next_on_full": (False, True),
     "inner_paging": (False, True),
     "swallow_authorization": (False, True),
+    "date": ("machine", "page"),
 }
 """What a rule may be, where it is one of a few."""
 
@@ -50,6 +51,7 @@ class Rules:
     :param message_count: "right", "absent", or "wrong": one too high.
     :param refusal_form: the words in which a field is refused; one of `errors.REFUSAL_FORMS`.
     :param swallow_authorization: something on the way takes the Authorization header off every call.
+    :param date: whose clock the `Date` header goes by: the machine's, or the Page's, which may stand still.
     :param no_token_code: 2500 or 104, for calls without a token; None: 2500 on /me and where the header was swallowed,
         else 104.
     """
@@ -72,6 +74,7 @@ class Rules:
     refusal_form: str = "node_type"
     swallow_authorization: bool = False
     no_token_code: int | None = None
+    date: str = "machine"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:

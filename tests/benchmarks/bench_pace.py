@@ -2,7 +2,7 @@
 
 The server is a sandbox in a process of its own, which answers after 0.1 to 1.5 s. A call that needs the cursor of another one
 waits for its answer: the pages of a list follow one another, and so do those of a thread, which begins when the page of the
-list that it stands on is there. `bound` is the greater of calls / pace and the longest chain: nothing can be faster. `plan` is
+list that it stands on is there; the heads of the lists are read again when all lists were walked. `bound` is the greater of calls / pace and the longest chain: nothing can be faster. `plan` is
 what somebody reaches who knows all chains beforehand, and always lets the call through on which most depends; where it is
 longer than the bound, calls of short chains and of the longest one need the same turns.
 
@@ -61,7 +61,7 @@ JUDGED = 2.0
 class Asked:
     """One call as the server saw it.
 
-    :param chain: the list (a folder) or the thread that it belongs to.
+    :param chain: the list (a folder), its head that is read again, or the thread that it belongs to.
     :param page: the list's page on which the thread stands; for calls of the list the page that they ask for.
     :param latency: after how many seconds it was answered.
     """
@@ -92,11 +92,15 @@ class Timed(Sandbox):
             ranks[thread["folder"]] = ranks.get(thread["folder"], -1) + 1
             place[thread["node"]["id"]] = thread["folder"], ranks[thread["folder"]]
         ends: dict[str, list[int]] = {folder: [] for folder in FOLDERS}
+        again: set[str] = set()
         found = []
         for request, delay in zip(self.requests, self.delays, strict=True):
             if request.edge == "conversations":
-                folder = chain = request.params["folder"]
+                folder = request.params["folder"]
                 seen = ends[folder]
+                if seen and "after" not in request.params:
+                    again.add(folder)
+                chain = f"head of {folder}" if folder in again else folder
                 page = len(seen)
                 seen.append((seen[-1] if seen else 0) + min(int(request.params["limit"]), self.rules.max_limit))
             else:
@@ -136,10 +140,14 @@ class Measurement:
     tightest: float
 
 
+AFTER_THE_LISTS = -2
+
+
 def best_plan(chains: list[tuple[list[float], int, int]], pace: float) -> tuple[float, float]:
     """Let calls through at a pace, always the one on which most depends.
 
-    :param chains: latencies of the calls that follow one another; the chain and the call that the first one waits for, or -1.
+    :param chains: latencies of the calls that follow one another; the chain and the call that the first one waits for, -1, or
+        `AFTER_THE_LISTS`: all chains that wait for nothing.
     :return: when the last answer is there, and the length of the longest chain.
     """
     after: dict[tuple[int, int], list[int]] = {}
@@ -149,18 +157,21 @@ def best_plan(chains: list[tuple[list[float], int, int]], pace: float) -> tuple[
     rest: dict[tuple[int, int], float] = {}  # what follows from the beginning of a call on
 
     def weigh(number: int) -> float:
-        latencies = chains[number][0]
-        below = 0.0
+        latencies, parent, _ = chains[number]
+        below = max([0.0, *(rest[head, 0] for head in heads)]) if parent == -1 else 0.0
         for at in reversed(range(len(latencies))):
             below = latencies[at] + max([below, *(weigh(child) for child in after.get((number, at), ()))])
             rest[number, at] = below
         return below
 
-    roots = after.get((-1, -1), [])
+    roots, heads = after.get((-1, -1), []), after.get((AFTER_THE_LISTS, -1), [])
+    for head in heads:
+        weigh(head)
     longest = max(weigh(root) for root in roots)
     ready = [(-rest[root, 0], root, 0) for root in roots]
     heapq.heapify(ready)
     coming: list[tuple[float, int, int]] = []
+    walking, walked = len(roots), 0.0
     now = end = 0.0
     while ready or coming:
         if not ready:
@@ -173,6 +184,10 @@ def best_plan(chains: list[tuple[list[float], int, int]], pace: float) -> tuple[
         end = max(end, answered)
         if at + 1 < len(chains[number][0]):
             heapq.heappush(coming, (answered, number, at + 1))
+        elif chains[number][1] == -1:
+            walking, walked = walking - 1, max(walked, answered)
+            for head in heads if not walking else ():
+                heapq.heappush(coming, (walked, head, 0))
         for child in after.get((number, at), ()):
             heapq.heappush(coming, (answered, child, 0))
         now += 1 / pace
@@ -187,13 +202,19 @@ def judge(asked: list[Asked], pace: float) -> Measurement:
         lists = len(chains) - 1
         threads: dict[str, list[Asked]] = {}
         for call in asked:
-            if call.folder == folder and call.chain != folder:
+            if call.folder == folder and call.chain not in (folder, f"head of {folder}"):
                 threads.setdefault(call.chain, []).append(call)
         chains += [([call.latency for call in calls], lists, calls[0].page) for calls in threads.values()]
+        if head := [call.latency for call in asked if call.chain == f"head of {folder}"]:
+            chains.append((head, AFTER_THE_LISTS, -1))
     plan, longest = best_plan(chains, pace)
-    one_by_one, _ = best_plan(
-        [([call.latency for call in asked if call.folder == folder], -1, -1) for folder in FOLDERS], pace
-    )
+    in_turn = []
+    for folder in FOLDERS:
+        own = [call for call in asked if call.folder == folder]
+        in_turn.append(([call.latency for call in own if call.chain != f"head of {folder}"], -1, -1))
+        if head := [call.latency for call in own if call.chain == f"head of {folder}"]:
+            in_turn.append((head, AFTER_THE_LISTS, -1))
+    one_by_one, _ = best_plan(in_turn, pace)
     times = sorted(call.at for call in asked)
     several = int(pace)
     return Measurement(

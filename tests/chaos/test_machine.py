@@ -148,6 +148,7 @@ class Machine(RuleBasedStateMachine):
             span=timedelta(days=6),
             cursor_style=cursors,
             details=details,
+            date="page",
             # Where a walk stops at what is old, an order that does not show before it stops cannot be told.
             order="newest" if window == "days" else order,
         )

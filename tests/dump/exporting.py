@@ -93,6 +93,8 @@ def exporting(
 ) -> Export:
     """Return the export of some folders, as one try of a task makes it; it fails at a limit."""
     client = client or client_of(box)  # type: ignore[arg-type]
+    if box:
+        box.rules.date = "page"  # its clock stands still, and so does the export's
     return Export(spec_of(box, **options), folders, client, store, policy or Policy(fail=True), settled=settled)
 
 

@@ -362,6 +362,7 @@ class Simulated:
 
 def simulated(box: Sandbox, files: Destination, time: SimulatedTime, store: Any = None, **options: Any) -> Simulated:
     """An export whose minutes pass at once."""
+    box.rules.date = "page"
     return Simulated(box, client_of(box), store or store_of(files), time, options)
 
 

@@ -21,7 +21,7 @@ def asked(box: Box, path: str, **params: str) -> tuple[Reply, RecordedRequest]:
 
 def test_reply_needs_no_server() -> None:
     """A box answers, records what was asked, and says what time it is."""
-    box = Box(conversations=5, now=NOW)
+    box = Box(conversations=5, now=NOW, date="page")
     reply, record = asked(box, f"/{box.page.id}/conversations", limit="2")
     assert (reply.status, record.edge, len(json.loads(reply.body)["data"])) == (200, "conversations", 2)
     assert dict(reply.headers)["Date"] == "Sat, 21 Nov 2026 10:00:00 GMT"

@@ -177,8 +177,8 @@ class TestDate:
     """What time it is where the API is."""
 
     def test_date_header(self, sandbox: Start) -> None:
-        """Good answers, errors and pages for people carry one Date, by the sandbox's clock."""
-        client = sandbox()
+        """Good answers, errors and pages for people carry one Date, by the Page's clock if that was chosen."""
+        client = sandbox(date="page")
         client.box.clock = Clock(NOW + timedelta(days=3), ticking=False)
         responses = [client.conversations(), client.conversations(limit="x"), client.conversations(token="nobody")]
         client.box.faults.add(Fault("html"))
@@ -187,9 +187,10 @@ class TestDate:
             assert [name for name in response.raw.headers if name.lower() == "date"] == ["Date"]
 
     def test_own_addresses_carry_the_real_date(self, sandbox: Start) -> None:
-        """The sandbox's own addresses are not of the Page's time."""
-        date = parsedate_to_datetime(sandbox().control("GET", "requests").headers["Date"])
-        assert abs(datetime.now(timezone.utc) - date) < timedelta(minutes=1)
+        """Nor are other answers of the Page's time, if nobody chose that."""
+        own = sandbox(date="page").control("GET", "requests").headers["Date"]
+        for date in (own, sandbox().conversations().headers["Date"]):
+            assert abs(datetime.now(timezone.utc) - parsedate_to_datetime(date)) < timedelta(minutes=1)
 
 
 class TestChoice:
