@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 VERSION = 2
 
 _FOLD_AFTER, _FOLD_BYTES, _ROW_BYTES = 64, 512 * 1024, 250
-"""After so many checkpoints one says again what the others said; as soon as it has that many bytes, it is left as it is."""
+"""After so many checkpoints, or so many bytes, one says again what the others said; then those bytes are left as they are."""
 
 
 _UNUSABLE = (
@@ -211,14 +211,15 @@ class Checkpoints:
     def _fold(self, link: _Link, name: str) -> tuple[_Link, str | None]:
         """What a checkpoint says, and which one it follows."""
         self._recent.append(link)
-        if len(self._recent) < _FOLD_AFTER:
-            return link, self._parent
-        folded, before = _Link.folded(self._recent), self._before_recent
-        if folded.size < _FOLD_BYTES:
-            self._recent = [folded]
+        enough = sum(one.size for one in self._recent) >= _FOLD_BYTES
+        if len(self._recent) == 1 or (len(self._recent) < _FOLD_AFTER and not enough):
+            says, follows = link, self._parent
         else:
+            says, follows = _Link.folded(self._recent), self._before_recent
+            self._recent = [says]
+        if enough:
             self._recent, self._before_recent = [], name
-        return folded, before
+        return says, follows
 
     def load(self) -> Resumed | None:
         """Read the newest chain that is whole; ``None`` where there is none, and the export begins anew."""
