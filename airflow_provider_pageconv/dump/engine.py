@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from airflow_provider_pageconv.dump.endings import LetGo, Stopped, Superseded
+from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped, Superseded
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
+from airflow_provider_pageconv.dump.store import StoreError
 from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
 from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
@@ -332,7 +333,10 @@ class Engine:
             log.warning("%s", error)  # beside what no further try can change it is no news
             error = self._ending
         if folder.folder not in self.done.errors:
-            log.error("Folder %s: %s", folder.folder, error)
+            foreseen = isinstance(error, (GraphError, StoreError, DumpRefused, WaitedTooLong))
+            log.error(
+                "Folder %s: %s", folder.folder, error if foreseen else "a defect", exc_info=None if foreseen else error
+            )
             self.done.errors[folder.folder] = error
 
     # ---- calls
