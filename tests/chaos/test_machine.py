@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -496,6 +497,7 @@ class Machine(RuleBasedStateMachine):
         return (self.window.since is None or self.window.since <= time) and time < until
 
 
+@pytest.mark.timeout(3600)  # a thousand histories take five minutes, and longer on a busy machine
 def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatch: Any) -> None:
     """Some thousand histories; a failure is replayed with the seed that is printed."""
     # Between any two steps there may be a checkpoint, as in a long export.
