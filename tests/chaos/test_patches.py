@@ -2,15 +2,15 @@
 
 | promise of the contract | broken by | attacked by |
 |---|---|---|
-| 1 complete, each once | `1-…` | `tests/dump/test_windows.py`, `tests/dump/test_exactness.py`, `tests/chaos/test_machine.py` |
+| 1 complete, each once | `1-…` | `tests/dump/test_windows.py`, `test_green_means_complete.py`, `test_disguises.py`, `test_incomplete.py`, the machine |
 | 2 readers see one export | `2-…` | `tests/dump/test_readers.py`, `tests/dump/test_publishing.py`, the machine's invariant |
-| 3 goes on where it stopped | `3-…` | `tests/dump/test_resume.py`, `tests/dump/test_kill.py`, `tests/chaos/test_kills.py` |
-| 4 replaces, unless it holds fewer | `4-…` | `tests/dump/test_publishing.py`, `tests/chaos/test_two_at_once.py` |
+| 3 goes on where it stopped, folders apart | `3-…` | `tests/dump/test_resume.py`, `test_folders.py`, `test_kill.py`, `tests/chaos/test_kills.py` |
+| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `tests/chaos/test_two_at_once.py`, the machine |
 | 5 no overlap, no mixing | `5-…` | `tests/dump/test_publishing.py`, `tests/dump/test_values.py` |
 | 6 memory | `6-…` | `tests/dump/test_values.py`, `tests/benchmarks/bench_memory.py` |
 | 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py` |
 | 8 one sentence for what is wrong | `8-…` | `tests/operators/test_parameters.py` |
-| 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/benchmarks/bench_pace.py` |
+| 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/waiting/test_engine.py`, `tests/benchmarks/bench_pace.py` |
 
 What the promises rest on: storage that fails (`tests/dump/test_storage.py`), answers that no one would expect (`tests/graph/test_any_answer.py`,
 `tests/graph/test_client_patience.py`, `tests/dump/test_any_node.py`), ids as weapons (`tests/dump/test_weapons.py`).

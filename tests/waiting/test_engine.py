@@ -943,8 +943,11 @@ class TestForReal:
         assert len(between) > 16
         assert len(list((tmp_path).rglob("window=all.json"))) == 1
         assert sorted(between)[len(between) // 2] < 0.53
-        # The first call is made alone, and the head of the list is read when everything else is done.
-        assert sum(gap > 0.6 for gap in between[1:-4]) == 0
+        # The first call is made alone, and the head of the list is read when everything else is done. A busy machine may make
+        # one call late; a PUT that held calls would cost all of them together more than a twentieth, and one of them seconds.
+        paced = between[1:-4]
+        assert sum(paced) < 1.05 * 0.51 * len(paced)
+        assert max(paced) < 1.0
 
     @pytest.mark.usefixtures("often")
     def test_a_kill_returns_at_once_and_everything_is_safe_within_five_seconds(self, tmp_path: Path) -> None:
