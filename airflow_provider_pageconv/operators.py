@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import time
@@ -180,6 +181,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             spec.platform,
             spec.window.name,
         )
+        gc.freeze()  # what Airflow has imported is not looked through again and again while records come and go
         try:
             outcomes = export.run()
         except LetGo as pause:
@@ -194,6 +196,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             raise AirflowException(
                 "The export was stopped; what was fetched is safe, and the next try goes on from there."
             ) from None
+        finally:
+            gc.unfreeze()
         return self._conclude(context, spec, dict(zip(folders, outcomes, strict=True)))
 
     def _prepare(self, context: Context) -> tuple[Export, Spec, Sequence[str]]:

@@ -83,9 +83,10 @@ class SimulatedHands:
         self.most_at_once = 0
         self.naps: list[float] = []
 
-    def call(self, number: int, request: Request) -> None:
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
         """The server sees the call at once, or only just before its answer comes back."""
-        self._sent.append(Event(number, sent=self.monotonic()))
+        if tells:
+            self._sent.append(Event(number, sent=self.monotonic()))
 
         def answer() -> Any:
             try:

@@ -67,8 +67,8 @@ class Event(NamedTuple):
 class Hands(Protocol):
     """What the engine has done for it elsewhere."""
 
-    def call(self, number: int, request: Request) -> None:
-        """Make a call: an event tells when it leaves, another what came."""
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
+        """Make a call: an event tells what came, and another before it when it left, if somebody wants to know."""
 
     def abandon(self, number: int) -> None:
         """Wait no longer for a call; no event will come of it."""
@@ -299,13 +299,21 @@ class Engine:
             last = folder.needs_no_call or (name not in calling and (failed or self._ending))
             if due or (last and not folder.is_safe):
                 self._to_save.discard(name)
-                self._run(folder, Lane.STORE, folder.save(now), lambda _, folder=folder: folder.saved())  # type: ignore[misc]
+                self._save(folder, now)
             elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
                 self._run(folder, Lane.PUBLISH, look, folder.looked)
             elif folder.is_read and not failed and not isinstance(self._ending, (Stopped, Superseded)):
                 self._publishing.add(name)
                 put = folder.publish(self._hands.clock().timestamp(), self._is_stopped)
                 self._run(folder, Lane.PUBLISH, put, lambda manifest, folder=folder: self._published(folder, manifest))  # type: ignore[misc]
+
+    def _save(self, folder: FolderExport, now: float) -> None:
+        try:
+            put = folder.save(now)
+        except StoreError as error:  # the worker's own disk is full, for one
+            self._end_folder(folder, error)
+        else:
+            self._run(folder, Lane.STORE, put, lambda _: folder.saved())
 
     def _is_stopped(self) -> bool:
         return self._stop() is not Stop.NO
@@ -364,7 +372,7 @@ class Engine:
             pace.left(now)
             ask.folder.count_call()
             self._client.calls += 1
-            self._hands.call(self._numbers, request)
+            self._hands.call(self._numbers, request, tells=pace.interval > 0)
 
     def _has_room(self) -> bool:
         """Whether a further call may leave, as far as those before it and the limits are concerned."""
@@ -436,7 +444,7 @@ class Engine:
         try:
             if isinstance(result, BaseException):
                 raise result
-            answer = self._client.read(call.request, result)
+            answer = self._client.read(call.request, result, call.ask.folder.reader(call.ask))
         except GraphError as error:
             self._refused(call, error)
             return

@@ -16,6 +16,7 @@ from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport, refuse
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.spec import Spec
@@ -133,9 +134,9 @@ class Export:
                 outcomes[folder] = Outcome(places[folder].manifest, published, new=False)
             else:
                 refuse(spec, folder, destination)
-        with scratch_folder() as scratch:
+        with scratch_folder() as scratch, Packing() as packing:
             todo = [
-                self._begin(rank, folder, destinations[folder], scratch, now, hands.monotonic())
+                self._begin(rank, folder, destinations[folder], scratch, packing, now, hands.monotonic())
                 for rank, folder in enumerate(self._folders)
                 if folder not in outcomes
             ]
@@ -150,7 +151,14 @@ class Export:
         return Destination(self._store.with_scratch(staging), place, staging)
 
     def _begin(
-        self, rank: int, folder: str, destination: Destination, scratch: Path, now: datetime, monotonic: float
+        self,
+        rank: int,
+        folder: str,
+        destination: Destination,
+        scratch: Path,
+        packing: Packing,
+        now: datetime,
+        monotonic: float,
     ) -> FolderExport:
         """Take up what an earlier try of this run left, or begin."""
         destination.sweep(now)
@@ -172,7 +180,7 @@ class Export:
                 counts.conversations,
                 counts.messages,
             )
-        return FolderExport(self._spec, folder, rank, destination, checkpoints, resumed, scratch, monotonic)
+        return FolderExport(self._spec, folder, rank, destination, checkpoints, resumed, scratch, packing, monotonic)
 
     def _run(self, todo: Sequence[FolderExport], hands: Hands) -> dict[str, Outcome]:
         clear_number = int(self._spec.run_key.get("clear_number") or 0)

@@ -18,9 +18,11 @@ from airflow_provider_pageconv.dump.carrying import Carrier, Listed, asks_for_de
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed, StagedPart
 from airflow_provider_pageconv.dump.destination import Destination
 from airflow_provider_pageconv.dump.endings import Stopped, Superseded
+from airflow_provider_pageconv.dump.fast import FastReader
 from airflow_provider_pageconv.dump.listing import Listing
 from airflow_provider_pageconv.dump.manifest import complete, describe
 from airflow_provider_pageconv.dump.output import Output
+from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Phase
 from airflow_provider_pageconv.dump.readers import Moments, Readers, Target, note_dropped, pause
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
@@ -37,7 +39,7 @@ from airflow_provider_pageconv.graph.errors import (
 )
 from airflow_provider_pageconv.graph.fields import conversation_fields, message_fields
 from airflow_provider_pageconv.graph.paging import Pager
-from airflow_provider_pageconv.graph.protocol import Answer, Request
+from airflow_provider_pageconv.graph.protocol import Answer, PageReader, Request
 from airflow_provider_pageconv.times import iso, moment, round_up, utc
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class FolderExport:
     :param checkpoints: of this try.
     :param resumed: what an earlier try left, or a beginning.
     :param scratch: a local folder for what is not put yet.
+    :param packing: compresses and writes it.
     :param now: the monotonic clock's present.
     """
 
@@ -100,6 +103,7 @@ class FolderExport:
         checkpoints: Checkpoints,
         resumed: Resumed,
         scratch: Path,
+        packing: Packing,
         now: float,
     ) -> None:
         self.spec = spec
@@ -112,6 +116,7 @@ class FolderExport:
         self._output = Output(
             self.progress,
             scratch=scratch,
+            packing=packing,
             marks={"_page_id": spec.page_id, "_platform": spec.platform, "_folder": folder},
             compression=spec.compression,
             max_part_records=spec.max_part_records,
@@ -122,6 +127,7 @@ class FolderExport:
         self._note_whole(resumed.whole)
         query = list_query(spec, folder).dropping(self.progress.dropped)
         self._pager = Pager(query, spec.page_size, self.progress.walk.pager)
+        self._fast = FastReader(query, self._pager.nested)
         scope, self._listing = self._rules()
         self._readers = Readers(spec, self.progress, scope, self._output, resumed.seen, self._smallest_of_list)
         self._readers.resume(resumed.readings, resumed.read)
@@ -223,6 +229,16 @@ class FolderExport:
         self._take_list(ask, answer, times, fetched_at)
         return False
 
+    def reader(self, ask: Ask) -> PageReader | None:
+        """What reads the answer to a call first; ``None``: nothing does."""
+        if ask.target is not None:
+            return None
+        query, nested = self._pager.query, self._pager.nested
+        assert isinstance(query, ConversationsQuery)
+        if self._fast.query != query or self._fast.nested != nested:
+            self._fast = FastReader(query, nested)
+        return self._fast.read
+
     def _take_list(self, ask: Ask, answer: Answer, times: Moments, fetched_at: str) -> None:
         try:
             page = self._pager.got(answer)
@@ -234,7 +250,7 @@ class FolderExport:
         if walk.phase is Phase.WALK and walk.pages == 0:
             self._correct_began(times.api - times.clock)
         self.progress.unusable += page.unusable
-        rows = [self._readers.begin(row, page, times, fetched_at) for row in page.rows]
+        rows = self._readers.begin_all(page, self._fast, times, fetched_at)
         known, size = self._readers.known, self.spec.page_size
         again = True
         try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from airflow_provider_pageconv import json_text
+from airflow_provider_pageconv.dump.packing import PIECE, Packing
 from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.dump.store import told
 
 _SUFFIXES = {("jsonl", "gzip"): ".jsonl.gz", ("jsonl", "none"): ".jsonl"}
-_BUFFER = 64 * 1024
 
 
 class DamagedFile(Exception):  # noqa: N818 - what was found, not a fault of ours
@@ -51,71 +51,93 @@ class Part:
     sha256: str
 
 
-class _Hashing:
-    """A file that is hashed and counted while it is written."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self.sha256.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
 class PartWriter:
     """Writes the records of one part into a local file of JSON Lines.
 
     :param path: where; must not exist.
     :param compression: ``gzip`` or ``none``.
+    :param packing: the worker thread that compresses and writes; without one it is done where it is asked for.
     """
 
-    def __init__(self, path: Path, stream: str, compression: str) -> None:
+    def __init__(self, path: Path, stream: str, compression: str, packing: Packing | None = None) -> None:
         self.path = path
         self.stream = stream
         self.records = 0
         self._told = f"write {path}, which lies among the temporary files of the worker"
         with told(self._told):
-            self._raw = path.open("xb")
-        self._sink = _Hashing(self._raw)
-        self._gzip = (
-            gzip.GzipFile(filename="", fileobj=self._sink, mode="wb", mtime=0, compresslevel=6)
-            if compression == "gzip"
-            else None
-        )
+            self._file = path.open("xb")
+        # A gzip file without a time, so that the same records make the same bytes.
+        self._packer = zlib.compressobj(6, zlib.DEFLATED, 31) if compression == "gzip" else None
+        self._packing = packing
         self._buffer = bytearray()
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._failed: Exception | None = None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._buffer += line(record)
-        self.records += 1
-        if len(self._buffer) >= _BUFFER:
-            self._drain()
+        """Add a record.
+
+        :raises StoreError: the disk does not take what was written before.
+        """
+        self.write_lines(line(record), 1)
+
+    def write_lines(self, lines: bytes, records: int) -> None:
+        """Add records as they stand in the file."""
+        self._buffer += lines
+        self.records += records
+        if len(self._buffer) >= PIECE:
+            self._hand_over()
 
     def close(self) -> Part:
-        """Finish the file and tell what is in it."""
-        self._drain()
-        with told(self._told):
-            if self._gzip:
-                self._gzip.close()
-            self._raw.close()
-        return Part(self.stream, self.records, self._sink.size, self._sink.sha256.hexdigest())
+        """Finish the file and tell what is in it.
+
+        :raises StoreError: the disk does not take it.
+        """
+        self._hand_over()
+        return self._packing.finish(self._finish) if self._packing else self._finish()
 
     def discard(self) -> None:
         """Leave the file unfinished and remove it."""
-        with contextlib.suppress(OSError):  # a full disk, for one: what cannot be written is not wanted any more
-            self._raw.close()
-        self.path.unlink(missing_ok=True)
 
-    def _drain(self) -> None:
-        with told(self._told):
-            (self._gzip or self._sink).write(bytes(self._buffer))
-        self._buffer.clear()
+        def leave() -> None:
+            with contextlib.suppress(OSError):  # a full disk, for one: what cannot be written is not wanted any more
+                self._file.close()
+            self.path.unlink(missing_ok=True)
+
+        self._packing.finish(leave) if self._packing else leave()
+
+    def _hand_over(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        piece, self._buffer = self._buffer, bytearray()
+        if self._packing:
+            self._packing.add(lambda: self._pack(piece), len(piece))
+        else:
+            self._pack(piece)
+
+    # ---- in the worker thread that packs
+
+    def _pack(self, piece: bytearray) -> None:
+        if self._failed is None:
+            self._put(self._packer.compress(piece) if self._packer else piece)
+
+    def _put(self, data: bytes | bytearray) -> None:
+        try:
+            with told(self._told):
+                self._file.write(data)
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+            self._failed = error
+        self._sha256.update(data)
+        self._size += len(data)
+
+    def _finish(self) -> Part:
+        if self._packer:
+            self._put(self._packer.flush())
+        if self._failed is None:
+            with told(self._told):
+                self._file.close()
+            return Part(self.stream, self.records, self._size, self._sha256.hexdigest())
+        raise self._failed
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -129,7 +151,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
         try:
             for text in lines:
-                record = json.loads(text)
+                record = json_text.read(text)
                 if not isinstance(record, dict) or not isinstance(record.get("id"), str):
                     raise DamagedFile("it holds what is no record")
                 yield record

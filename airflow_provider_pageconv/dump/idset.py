@@ -8,7 +8,7 @@ from collections.abc import Iterator
 WIDTH = 16
 """Bytes kept for each id. A 128-bit hash counts as the id: two of a billion share one with a chance below 1e-20."""
 
-_BUCKET = 64 * WIDTH
+_BUCKET = 24 * WIDTH
 
 
 def digest(identifier: str) -> bytes:
@@ -24,7 +24,8 @@ class IdSet:
 
     def __init__(self) -> None:
         self._buckets = [bytearray()]
-        self._level = 0
+        self._half = 1
+        """How many buckets there were when the first of them was split last; of that one those hashes left that have this bit."""
         self._split = 0
         self._size = 0
 
@@ -32,7 +33,7 @@ class IdSet:
         return self._size
 
     def __contains__(self, hashed: bytes) -> bool:
-        return _stands_in(self._buckets[self._place(hashed)], hashed)
+        return _stands_in(self._bucket(hashed), hashed)
 
     def __iter__(self) -> Iterator[bytes]:
         for bucket in self._buckets:
@@ -41,7 +42,7 @@ class IdSet:
 
     def add(self, hashed: bytes) -> bool:
         """Add a hash; ``False`` if it was there."""
-        bucket = self._buckets[self._place(hashed)]
+        bucket = self._bucket(hashed)
         if _stands_in(bucket, hashed):
             return False
         bucket += hashed
@@ -55,27 +56,30 @@ class IdSet:
         for at in range(0, len(hashes), WIDTH):
             self.add(hashes[at : at + WIDTH])
 
-    def _place(self, hashed: bytes) -> int:
-        number = int.from_bytes(hashed[:8], "little")
-        place = number & ((1 << self._level) - 1)
-        return place if place >= self._split else number & ((2 << self._level) - 1)
+    def _bucket(self, hashed: bytes) -> bytearray:
+        number = hash(hashed)
+        place = number & (self._half - 1)
+        return self._buckets[place if place >= self._split else number & (2 * self._half - 1)]
 
     def _grow(self) -> None:
-        old, self._buckets[self._split] = self._buckets[self._split], bytearray()
-        self._buckets.append(bytearray())
-        self._split += 1
-        if self._split == 1 << self._level:
-            self._level, self._split = self._level + 1, 0
-        kept: dict[int, list[bytes]] = {}
+        old = bytes(self._buckets[self._split])
+        stay, go = bytearray(), bytearray()
         for at in range(0, len(old), WIDTH):
-            hashed = bytes(old[at : at + WIDTH])
-            kept.setdefault(self._place(hashed), []).append(hashed)
-        for place, hashes in kept.items():
-            self._buckets[place] = bytearray(b"".join(hashes))
+            hashed = old[at : at + WIDTH]
+            if hash(hashed) & self._half:
+                go += hashed
+            else:
+                stay += hashed
+        self._buckets[self._split] = stay
+        self._buckets.append(go)
+        self._split += 1
+        if self._split == self._half:
+            self._half, self._split = 2 * self._half, 0
 
 
 def _stands_in(bucket: bytearray, hashed: bytes) -> bool:
+    """Whether a hash that is found in a bucket is one of its hashes, and not found across two neighbours."""
     at = bucket.find(hashed)
-    while at % WIDTH and at >= 0:  # found across two neighbours: look on
+    while at % WIDTH and at >= 0:
         at = bucket.find(hashed, at + 1)
     return at >= 0

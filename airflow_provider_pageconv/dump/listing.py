@@ -24,6 +24,7 @@ MESSAGE_RUN = 10
 _MISPLACED = 10
 """Rows over an hour older that may stand above a newer one, pinned ones for example, before a list is not newest first."""
 
+_MARGIN = STOP_MARGIN.total_seconds()
 _LATE = 600.0
 """Seconds that a thread may land below the head of its list."""
 
@@ -63,11 +64,14 @@ def run_on(run: int, belongs: Iterable[bool | None]) -> tuple[int, bool]:
 
 def note_order(order: Order, time: float) -> None:
     """Take in the time of the next row, which is neither known nor from after the walk began."""
-    if len(order.oldest) > _MISPLACED and order.oldest[_MISPLACED] < time - STOP_MARGIN.total_seconds():
-        order.newest_first = False
-    if len(order.oldest) <= _MISPLACED or time < order.oldest[-1]:
-        bisect.insort(order.oldest, time)
-        del order.oldest[_MISPLACED + 1 :]
+    oldest = order.oldest
+    if len(oldest) > _MISPLACED:
+        if oldest[_MISPLACED] < time - _MARGIN:
+            order.newest_first = False
+        if time >= oldest[_MISPLACED]:
+            return
+        oldest.pop()
+    bisect.insort(oldest, time)
 
 
 class Listing:
@@ -80,7 +84,7 @@ class Listing:
 
     def __init__(self, walk: Walk, since: float | None, began: float) -> None:
         self.walk = walk
-        self._old = since - STOP_MARGIN.total_seconds() if since is not None else None
+        self._old = since - _MARGIN if since is not None else None
         self.began = began
 
     def is_old(self, time: float | None) -> bool:

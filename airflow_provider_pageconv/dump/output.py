@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart
+from airflow_provider_pageconv.dump.fast import ending, records
 from airflow_provider_pageconv.dump.formats import PartWriter
+from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
-from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, worth
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, line, worth
 from airflow_provider_pageconv.dump.threads import Reading
 from airflow_provider_pageconv.graph.edges import Row
 
@@ -28,13 +32,14 @@ class Output:
         progress: Progress,
         *,
         scratch: Path,
+        packing: Packing,
         marks: Mapping[str, str],
         compression: str,
         max_part_records: int,
         asks_for_details: bool,
     ) -> None:
         self._progress = progress
-        self._scratch = scratch
+        self._scratch, self._packing = scratch, packing
         self._marks = {**marks, "_export_id": progress.export_id}
         self._compression = compression
         self._max_part_records = max_part_records
@@ -47,7 +52,22 @@ class Output:
         self._progress.counts.conversations += 1
         self._note_truncated(CONVERSATIONS, reading.truncated)
         ours = {"_fetched_at": reading.fetched_at, "_unavailable": reading.thread.unavailable}
-        self._write(CONVERSATIONS, "", {**reading.node, **self._marks, "_carried": False, **ours})
+        self._write(CONVERSATIONS, "", line({**reading.node, **self._marks, "_carried": False, **ours}))
+
+    def ordinary(self, threads: Sequence[Any], fetched_at: str, *, messages: bool) -> None:
+        """Write the records of threads that went the fast way, and of the messages inside them.
+
+        :param messages: whether there are any; they are taken out.
+        """
+        marks = {**self._marks, "_carried": False, "_fetched_at": fetched_at, "_unavailable": False}
+        if messages:
+            parts, count = [], 0
+            for thread in threads:
+                inner, thread.messages = thread.messages.data, UNSET
+                parts.append(records(inner, ending({**marks, "_conversation_id": thread.id})))
+                count += len(inner)
+            self._write(MESSAGES, "", b"".join(parts), count)
+        self._write(CONVERSATIONS, "", records(threads, ending(marks)), len(threads))
 
     def message(self, reading: Reading, row: Row, fetched_at: str, *, owed: bool, asks_for_sender: bool) -> None:
         """Write the record of a message.
@@ -70,19 +90,26 @@ class Output:
             kind = "" if worth(record, asks_for_details=self._asks_for_details) == SETTLED else "bare"
         else:
             kind = "unowed"
-        self._write(MESSAGES, kind, record)
+        self._write(MESSAGES, kind, line(record))
 
     def _note_truncated(self, stream: str, truncated: Mapping[str, int]) -> None:
         for path, count in truncated.items():
             key = f"{stream}.{path}"
             self._progress.truncated[key] = self._progress.truncated.get(key, 0) + count
 
-    def _write(self, stream: str, kind: str, record: Mapping[str, Any]) -> None:
+    def _write(self, stream: str, kind: str, lines: bytes, records: int = 1) -> None:
+        """Write records; a part holds no more than it may."""
+        if not records:
+            return
         writer = self._writers.get((stream, kind))
         if writer is None:
             local = self._scratch / f"{stream}-{secrets.token_hex(4)}"
-            writer = self._writers[stream, kind] = PartWriter(local, stream, self._compression)
-        writer.write(record)
+            writer = self._writers[stream, kind] = PartWriter(local, stream, self._compression, self._packing)
+        if records > 1 and writer.records + records > self._max_part_records:
+            for one in lines.splitlines(keepends=True):
+                self._write(stream, kind, one)
+            return
+        writer.write_lines(lines, records)
         if writer.records >= self._max_part_records:
             self._close(stream, kind)
 

@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
+from airflow_provider_pageconv.dump.fast import Bounds, FastPage, FastReader
 from airflow_provider_pageconv.dump.idset import IdSet, digest
 from airflow_provider_pageconv.dump.listing import Seen, count_fruitless
 from airflow_provider_pageconv.dump.output import Output
@@ -47,6 +50,7 @@ _REFUSED_IN_ROW = 20
 """So many threads in a row may be refused for themselves alone; then it is the folder that is refused."""
 
 _CONTROLS = 8
+_UNREAD = Thread()
 
 
 class Target(NamedTuple):
@@ -276,10 +280,49 @@ class Readers:
 
     # ---- what came
 
-    def begin(self, row: Row, page: EdgePage, times: Moments, fetched_at: str) -> Seen:
+    def begin_all(self, page: EdgePage | FastPage, reader: FastReader, times: Moments, fetched_at: str) -> list[Seen]:
+        """Take all threads of a page of the list, in their order.
+
+        :param fetched_at: when it came, ISO 8601.
+        """
+        if not isinstance(page, FastPage):
+            return [self.begin(row, page.asked, times, fetched_at) for row in page.rows]
+        bounds = Bounds.of(self.scope, times.api)
+        taken: list[Any] = []
+        found = []
+        for thread in page.rows:
+            paged = page.paged and reader.is_paged(thread)
+            seen = None if paged else self._take_fast(thread, reader, bounds, times)
+            if seen is None:
+                seen = self.begin(reader.row(thread), page.asked, times, fetched_at)
+            elif not seen.known:
+                taken.append(thread)
+            found.append(seen)
+        self._output.ordinary(taken, fetched_at, messages=reader.nested > 0)
+        return found
+
+    def _take_fast(self, thread: Any, reader: FastReader, bounds: Bounds, times: Moments) -> Seen | None:
+        """Take a thread that is ordinary, but for its records; ``None`` where it has to go the plain way."""
+        updated = seconds(thread.updated_time, times.api) if thread.updated_time is not UNSET else None
+        messages = reader.messages(thread, bounds)
+        if messages is None or (not messages and not self.scope.holds(_UNREAD, updated)):
+            return None
+        hashed = digest(thread.id)
+        if hashed in self._readings or not self._seen.add(hashed):
+            return Seen(updated, known=True)
+        self._new_seen += hashed
+        if messages:
+            self._new_whole += hashed
+            self._note_control(thread.id, proven=False)
+        counts = self._progress.counts
+        counts.conversations += 1
+        counts.messages += messages
+        return Seen(updated, known=False)
+
+    def begin(self, row: Row, asked: int, times: Moments, fetched_at: str) -> Seen:
         """Take a thread that came with the list.
 
-        :param page: the page that it came with.
+        :param asked: how many messages were asked for inside it.
         :param fetched_at: when, ISO 8601.
         """
         updated = seconds(row.node.get("updated_time"), times.api)
@@ -292,7 +335,7 @@ class Readers:
             if nested is not None:
                 self._write(reading, nested, times, fetched_at)
             believed = self._progress.short_in_vain >= _SHORT_IN_VAIN
-            more = self.scope.needs_own_edge(reading, nested, page.asked, believed=believed)
+            more = self.scope.needs_own_edge(reading, nested, asked, believed=believed)
             wanted = more and (reading.thread.exported > 0 or self.scope.may_hold_messages(updated))
         was_there = self.scope.was_there(reading, nested, times.api)
         if wanted:
@@ -300,7 +343,7 @@ class Readers:
             self._ready.append(hashed)
         else:
             if nested is not None and nested.rows:
-                self._note_control(reading, proven=False)
+                self._note_control(reading.id, proven=False)
             self._end(hashed, reading, times)
         return Seen(updated, known=False, was_there=was_there)
 
@@ -340,7 +383,7 @@ class Readers:
             return False
         self._write(reading, page, times, fetched_at)
         if page.rows:
-            self._note_control(reading, proven=True)
+            self._note_control(reading.id, proven=True)
         thread.whole = pager.done
         if thread.repeated > len(reading.seen) + self._spec.page_size and not pager.done:
             log.warning("The messages of a conversation come again without end: it is left as it is.")
@@ -354,15 +397,15 @@ class Readers:
         self._end(hashed, reading, times)
         return False
 
-    def _note_control(self, reading: Reading, *, proven: bool) -> None:
+    def _note_control(self, thread: str, *, proven: bool) -> None:
         """Remember a thread that gave messages; those that did so at their own edge first."""
         controls = self._progress.controls
-        if reading.id in controls:
+        if thread in controls:
             return
         if proven:
-            controls.insert(0, reading.id)
+            controls.insert(0, thread)
         elif len(controls) < _CONTROLS:
-            controls.append(reading.id)
+            controls.append(thread)
         del controls[_CONTROLS:]
 
     def _end(self, hashed: bytes, reading: Reading, times: Moments) -> None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES
 
 CONVERSATIONS, MESSAGES = "conversations", "messages"
 STREAMS = (CONVERSATIONS, MESSAGES)
 
-# What some readers take for the end of a line though JSON allows it inside a text.
-_SEPARATORS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_SEPARATORS = "\x85\u2028\u2029"
+"""What some readers take for the end of a line though JSON allows it inside a text."""
 
 SETTLED = 3
 """Worth of a message with details and a time: nothing is worth more."""
 
 
 def line(record: Mapping[str, Any]) -> bytes:
-    """One JSON object in UTF-8 and a newline; lone surrogates stay the escapes that they came as."""
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(_SEPARATORS).encode("utf-8", "backslashreplace") + b"\n"
+    """One JSON object in UTF-8 and a newline."""
+    written = json_text.write(record)
+    return (written if written.isascii() else _without_separators(written)) + b"\n"
+
+
+def _without_separators(written: bytes) -> bytes:
+    """Escape what some readers take for the end of a line; outside of texts there is none."""
+    for separator in _SEPARATORS:
+        if (raw := separator.encode()) in written:
+            written = written.replace(raw, f"\\u{ord(separator):04x}".encode())
+    return written
 
 
 def worth(message: Mapping[str, Any], *, asks_for_details: bool) -> int:

@@ -24,20 +24,20 @@ class Workers:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._requests: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[int, Request, bool] | None] = queue.SimpleQueue()
         self._under_way: dict[int, threading.Event] = {}
         self._callers = 0
         self._lanes: dict[Lane, queue.SimpleQueue[tuple[int, Callable[[], Any]] | None]] = {}
 
     # ---- what the engine wants
 
-    def call(self, number: int, request: Request) -> None:
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
         """Make a call; a worker thread that is left behind with one is replaced."""
         self._under_way[number] = threading.Event()
         if self._callers < len(self._under_way):
             self._callers += 1
             self._thread(self._make_calls, "graph-call")
-        self._requests.put((number, request))
+        self._requests.put((number, request, tells))
 
     def abandon(self, number: int) -> None:
         """Wait no longer for a call: its thread ends when it comes back."""
@@ -91,11 +91,12 @@ class Workers:
 
     def _make_calls(self) -> None:
         while (taken := self._requests.get()) is not None:
-            number, request = taken
+            number, request, tells = taken
             abandoned = self._under_way.get(number)
             if abandoned is None:
                 continue
-            self._events.put(Event(number, sent=time.monotonic()))
+            if tells:
+                self._events.put(Event(number, sent=time.monotonic()))
             result: Response | BaseException
             try:
                 result = self._exchange(request, abandoned)

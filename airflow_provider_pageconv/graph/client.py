@@ -8,8 +8,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 import requests.auth
@@ -22,7 +23,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
 )
 from airflow_provider_pageconv.graph.pace import Pace
-from airflow_provider_pageconv.graph.protocol import Answer, Credentials, Request, Response, decipher
+from airflow_provider_pageconv.graph.protocol import Answer, Credentials, PageReader, Request, Response, decipher
 from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT, Usage, read_usage
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class GraphClient:
         self.usage: Usage | None = None
         self.calls = 0
         self._root = f"{base_url.rstrip('/')}/{version}"
-        self._credentials = credentials
+        self._proof = credentials.proof
         self._timeout = timeout
         self._clock = clock
         self._sleep = sleep
@@ -108,6 +109,7 @@ class GraphClient:
         self._warned_of_version = False
         self._session = requests.Session()
         self._session.auth = _Bearer(credentials.token)
+        self._prepared: tuple[requests.PreparedRequest, Mapping[str, Any]] | None = None
         self._session.cookies.set_policy(_no_cookies())
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=32))
@@ -140,13 +142,14 @@ class GraphClient:
             self.pace.left(self._clock())
             self.calls += 1
 
-    def read(self, request: Request, response: Response) -> Answer:
+    def read(self, request: Request, response: Response, reader: PageReader | None = None) -> Answer:
         """Decipher what came over the wire, and take in what it says of usage and version.
 
+        :param reader: of the page of results that it should be; it is asked first.
         :raises GraphError: what :func:`decipher` makes of it.
         """
         self.usage = read_usage(response.headers, request.limited_as)
-        answer = decipher(response, request)
+        answer = decipher(response, request, reader)
         self.pace.heed(answer.usage)
         if answer.version and answer.version != self.version and not self._warned_of_version:
             self._warned_of_version = True
@@ -196,17 +199,29 @@ class GraphClient:
 
     def _call(self, request: Request, abandoned: threading.Event) -> Response:
         params = dict(request.params)
-        if proof := self._credentials.proof:
-            params["appsecret_proof"] = proof
-        with self._session.get(
-            f"{self._root}/{request.path}",
-            params=params,
+        if self._proof:
+            params["appsecret_proof"] = self._proof
+        template, settings = self._prepared or self._prepare()
+        call = template.copy()
+        call.url = f"{template.url}/{request.path}?{urlencode(params)}" if params else f"{template.url}/{request.path}"
+        with self._session.send(
+            call,
             timeout=self._timeout,
             allow_redirects=False,  # a redirect would take the token to another host
-            stream=True,
+            **settings,
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Response(response.status_code, headers, _read_body(response.raw, abandoned))
+
+    def _prepare(self) -> tuple[requests.PreparedRequest, Mapping[str, Any]]:
+        """What is the same for all calls; to find out anew each time takes as long as the rest of a call.
+
+        :return: a call of the root, and what the environment says of proxies and certificates.
+        """
+        template = self._session.prepare_request(requests.Request("GET", self._root))
+        assert template.url is not None
+        self._prepared = template, self._session.merge_environment_settings(template.url, {}, True, None, None)
+        return self._prepared
 
 
 def _without_address(error: Exception) -> GraphError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 CONVERSATION_FIELDS = (
     "id",
@@ -120,19 +121,24 @@ class Fields:
     def __str__(self) -> str:
         return ",".join(self.expressions)
 
-    @property
+    @cached_property
     def expressions(self) -> list[str]:
         """All that is asked for, first what the user did not name."""
         added = (*self.required, *self.always)
         return [*(name for name in added if name not in self.names), *self.asked]
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         return frozenset(field_name(one) for one in self.asked)
 
+    @cached_property
+    def all_names(self) -> frozenset[str]:
+        """The names of all that is asked for, outermost."""
+        return self.names.union(self.required, self.always)
+
     def asks_for(self, name: str) -> bool:
         """Whether a field is asked for, outermost."""
-        return name in self.names or name in self.required or name in self.always
+        return name in self.all_names
 
     def without(self, name: str) -> Fields | None:
         """Drop a field that the API refused, outermost or inner; ``None`` where it may not be dropped."""

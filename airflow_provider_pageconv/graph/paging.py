@@ -96,6 +96,11 @@ class Pager:
         return self._state.limit
 
     @property
+    def nested(self) -> int:
+        """Messages to ask for inside each node now."""
+        return self._state.nested
+
+    @property
     def failures(self) -> int:
         """Passing failures of the present request in a row."""
         return self._state.failures
@@ -137,9 +142,10 @@ class Pager:
     def got(self, answer: Answer) -> EdgePage:
         """Read the answer to :meth:`request`, and go on behind it.
 
+        :return: the answer's own page, where it has one.
         :raises GraphTransientError: it cannot be used; the request stays the same.
         """
-        page = read_page(answer.data, self._state.nested)
+        page: EdgePage = answer.page or read_page(answer.data, self._state.nested)
         self._advance(page)
         self._state.failures, self._state.before = 0, None
         self._grow()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
     GraphCursorError,
@@ -142,19 +141,25 @@ class Response(NamedTuple):
 class Answer:
     """A good answer.
 
-    :param data: the JSON object in the body.
+    :param data: the JSON object in the body; empty where there is a page.
     :param usage: what the usage headers said.
     :param version: the version that answered; differs from the one asked for where that is dead.
     :param date: what time it is for the API.
+    :param page: what a reader of the caller's own made of the body.
     """
 
     data: Mapping[str, Any]
     usage: Usage | None = None
     version: str | None = None
     date: datetime | None = None
+    page: Any = None
 
 
-def decipher(response: Response, request: Request) -> Answer:
+PageReader = Callable[[bytes], Any]
+"""Reads a good page of results from its bytes; ``None`` where the body is anything else."""
+
+
+def decipher(response: Response, request: Request, reader: PageReader | None = None) -> Answer:
     """Make an answer of what came over the wire, or raise what the caller has to act on.
 
     The HTTP status says nothing reliable (a throttled app was seen as 400 and as 403), so ``error.code`` decides first,
@@ -162,36 +167,33 @@ def decipher(response: Response, request: Request) -> Answer:
 
     :param request: what was asked; a refused parameter of a request with a cursor is a refused cursor, since the same
         request without one was answered.
+    :param reader: asked first.
     :raises GraphError: one of its classes, by what has to be done next.
     """
     status, headers, body = response
-    document = _parse(body)
+    if reader is not None and 200 <= status < 300 and (page := reader(body)) is not None:
+        return _answer({}, headers, request, page)
+    try:
+        document = json_text.read(body)
+    except (ValueError, RecursionError):
+        document = None
     if isinstance(document, dict):
         if (error := document.get("error")) is not None:
             raise _error_of(status, headers, error if isinstance(error, dict) else {}, request)
         if 200 <= status < 300 and (isinstance(document.get("data"), list) or not request.is_list):
-            version = headers.get("facebook-api-version", "")
-            return Answer(
-                document,
-                read_usage(headers, request.limited_as),
-                version if is_version(version) else None,
-                from_header(headers.get("date", "")),
-            )
+            return _answer(document, headers, request)
     raise _error_without_body(status, headers, request)
 
 
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not a JSON number")
-    return value
+def _answer(data: Mapping[str, Any], headers: Mapping[str, str], request: Request, page: Any = None) -> Answer:
+    version = headers.get("facebook-api-version", "")
+    return Answer(
+        data,
+        read_usage(headers, request.limited_as),
+        version if is_version(version) else None,
+        from_header(headers.get("date", "")),
+        page,
+    )
 
 
 def _trace_id(text: Any) -> str | None:

@@ -74,23 +74,33 @@ def test_a_local_disk_that_fills_up_leaves_no_damaged_part(
     from airflow_provider_pageconv.dump import formats
 
     files = local(tmp_path)
-    write = formats._Hashing.write
+    put = formats.PartWriter._put
     left = 0
 
-    def filling_up(self: Any, data: bytes) -> int:
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def write(self, data: bytes) -> int:
+            self._file.write(data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            self._file.close()
+
+    def filling_up(self: Any, data: bytes) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            self._file.write(data[: len(data) // 2])
-            raise OSError(28, "No space left on device")
-        return write(self, data)
+            self._file = Full(self._file)
+        put(self, data)
 
-    monkeypatch.setattr(formats, "_BUFFER", buffer)
+    monkeypatch.setattr(formats, "PIECE", buffer)
     with small_box() as box, every_step_saved():
         for writes in (1, 2, 3):
             left = writes
             with monkeypatch.context() as patch:
-                patch.setattr(formats._Hashing, "write", filling_up)
+                patch.setattr(formats.PartWriter, "_put", filling_up)
                 with pytest.raises(OSError, match="No space left on device"):
                     export(box, store_of(files), page_size=10, compression="none")
         export(box, store_of(files), page_size=10, compression="none")

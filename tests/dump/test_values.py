@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pageconv.dump.formats import PartWriter
+from airflow_provider_pageconv import json_text
+from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
 from airflow_provider_pageconv.dump.idset import WIDTH, IdSet, digest
 from airflow_provider_pageconv.dump.layout import Place, is_safe
 from airflow_provider_pageconv.dump.records import line
@@ -232,11 +233,23 @@ def test_a_record_is_one_line_of_json_that_reads_back(record: dict[str, Any]) ->
     assert json.loads(written) == json.loads(json.dumps(record))
 
 
-def test_a_number_that_is_none_in_json_is_never_written() -> None:
-    """Infinity and NaN would make the whole file unreadable."""
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            line({"x": value})
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e400"])
+def test_a_number_that_is_none_in_json_is_never_read_so_never_written(number: bytes, tmp_path: Path) -> None:
+    """It would make the whole file unreadable, or turn into another value; neither an answer nor a file may hold one."""
+    with pytest.raises(ValueError, match="not a JSON number"):
+        json_text.read(b'{"x":%b}' % number)
+    (tmp_path / "file").write_bytes(b'{"id":"1","x":%b}\n' % number)
+    with pytest.raises(DamagedFile, match="not a JSON number"):
+        list(read_records(tmp_path / "file"))
+
+
+@given(JSON)
+def test_what_is_read_quickly_is_what_the_standard_library_reads(value: Any) -> None:
+    """Value by value, kind by kind, escapes and lone surrogates included, and again after it was written."""
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False), json.dumps(value, indent=1)):
+        read = json_text.read(text.encode("utf-8", "backslashreplace"))
+        assert repr(read) == repr(json.loads(text.encode("utf-8", "backslashreplace")))
+        assert repr(json.loads(json_text.write(read))) == repr(read)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])

@@ -20,8 +20,9 @@ PACKAGE = Path(airflow_provider_pageconv.__file__).parent
 MAY_IMPORT = {
     "provider": set(),
     "times": set(),
-    "graph": {"times"},
-    "dump": {"graph", "times"},
+    "json_text": set(),
+    "graph": {"times", "json_text"},
+    "dump": {"graph", "times", "json_text"},
     "sandbox": set(),
     "hooks": {"graph", "parameters"},
     "parameters": {"graph", "dump", "times"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "standalone": set(),
     "demo": {"standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "times", "graph", "dump", "sandbox", "standalone", "demo")
+WITHOUT_AIRFLOW = ("provider", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` likewise.
 GRAPH_MAY_IMPORT = {
     "usage": set(),
@@ -45,7 +46,7 @@ GRAPH_MAY_IMPORT = {
     "client": {"errors", "pace", "protocol", "usage"},
 }
 # Inside `dump`: who may have to do with threads, and who may know what time it is. The engine and all that it owns may not.
-WITH_THREADS = {"workers", "export", "destination"}
+WITH_THREADS = {"workers", "packing", "export", "destination"}
 WITH_A_CLOCK = {"workers"}
 RELICS = re.compile(r"readers=0|_torn|threading\.(Lock|Condition)")
 

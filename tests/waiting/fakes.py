@@ -295,7 +295,7 @@ class TimedHands:
         self._pushed += 1
         heapq.heappush(self._coming, (at, self._pushed, what))
 
-    def call(self, number: int, request: Request) -> None:
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
         now = self.monotonic()
         self._under_way.add(number)
         self.most_at_once = max(self.most_at_once, len(self._under_way))

@@ -91,11 +91,11 @@ class LateHands(TimedHands):
 
     late = 0.2
 
-    def call(self, number: int, request: Request) -> None:
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
         self._push(self.monotonic() + self.late, lambda: self._leave(number, request))
 
     def _leave(self, number: int, request: Request) -> None:
-        super().call(number, request)
+        super().call(number, request, tells=True)
 
 
 def test_a_late_call_is_not_followed_by_a_hurried_one() -> None:
@@ -112,11 +112,11 @@ def test_a_call_that_never_leaves_holds_the_others_no_longer_than_the_client_s_p
     class Stuck(TimedHands):
         stuck = 1
 
-        def call(self, number: int, request: Request) -> None:
+        def call(self, number: int, request: Request, *, tells: bool) -> None:
             if self.stuck:
                 self.stuck -= 1
             else:
-                super().call(number, request)
+                super().call(number, request, tells=True)
 
     task = Task(FOUR, calls_per_second=TWO, seconds=0.3)
     task.prepare()
