@@ -50,7 +50,7 @@ CHECKPOINT_SECONDS = 40.0
 _OVERDUE_SECONDS = 15.0
 """A checkpoint that takes longer than this lets no further call be made until it is safe."""
 
-_CHECKPOINT_BYTES = 512 * 1024
+_CHECKPOINT_BYTES = 256 * 1024
 """New hashes in one checkpoint; writing it takes some six times that memory, however fast the server is."""
 
 _MOST_PREDECESSORS = 10

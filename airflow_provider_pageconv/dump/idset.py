@@ -8,7 +8,7 @@ from collections.abc import Iterator
 WIDTH = 16
 """Bytes kept for each id. A 128-bit hash counts as the id: two of a billion share one with a chance below 1e-20."""
 
-_BUCKET = 24 * WIDTH
+_BUCKET = 64 * WIDTH
 
 
 def digest(identifier: str) -> bytes:
