@@ -43,7 +43,7 @@ test: $(READY)
 
 # The same proofs with more histories and more kills, and each promise broken on purpose: an hour or more.
 test-chaos: $(READY)
-	@PAGECONV_CHAOS_SEED=$${PAGECONV_CHAOS_SEED:-0} PAGECONV_CHAOS_RUNS=$${PAGECONV_CHAOS_RUNS:-20000} PAGECONV_KILLS=$${PAGECONV_KILLS:-50} $(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/chaos tests/secrets $(ARGS)
+	@PAGECONV_CHAOS_SEED=$${PAGECONV_CHAOS_SEED:-0} PAGECONV_CHAOS_RUNS=$${PAGECONV_CHAOS_RUNS:-20000} PAGECONV_KILLS=$${PAGECONV_KILLS:-50} PAGECONV_QUIRK_SEED=$${PAGECONV_QUIRK_SEED:-0} PAGECONV_QUIRK_RUNS=$${PAGECONV_QUIRK_RUNS:-5} $(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/chaos tests/secrets $(ARGS)
 
 lint: $(READY)
 	@$(RUN) -m ruff check .
