@@ -22,7 +22,7 @@ from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
 from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
 from airflow_provider_pageconv.graph.protocol import Answer, Request, Response
-from airflow_provider_pageconv.times import iso, utc
+from airflow_provider_pageconv.times import iso
 
 log = logging.getLogger(__name__)
 
@@ -482,7 +482,9 @@ class Engine:
         """Tell a folder something, and heed what it says to that."""
         try:
             what()
-        except GraphRateLimitError as limit:
+        except GraphRateLimitError as limit:  # one in disguise
+            for folder in self._live():
+                folder.void_round(self._hands.clock().timestamp())
             self._meet_limit(limit)
         except Exception as error:  # noqa: BLE001 - whatever ends one folder lets the others go on
             self._end_folder(ask.folder, error)
@@ -494,10 +496,11 @@ class Engine:
         """
         self._asked_time = True
         now = self._hands.clock()
+        early = timedelta(0)
         if answer.date is not None:  # it is cut to whole seconds; to be late is better than to be early
             ahead = (answer.date + timedelta(seconds=1) - call.handed_over).total_seconds()
             self._ahead = ahead if abs(ahead) > 60 else 0.0
-        early = (self._settled - utc(now.timestamp() + self._ahead)) if self._settled else timedelta(0)
+            early = self._settled - answer.date if self._settled else early
         if not self._ahead or early <= timedelta(0):
             return True
         log.warning("This worker's clock is %d s ahead of the API's.", -self._ahead)

@@ -296,6 +296,13 @@ class FolderExport:
         else:
             self._list_at = times.monotonic + pause(error, self._pager.failures)
 
+    def void_round(self, now: float) -> None:
+        """A control was refused, in this folder or in another: whoever was asked meanwhile may have met the same limit.
+
+        :param now: seconds since 1970, by the worker's clock.
+        """
+        self._readers.void_round(now)
+
     def _missing_for_good(self, error: GraphError) -> GraphRequestError:
         """What a list that says again and again that it does not exist means."""
         facts: dict[str, Any] = {

@@ -518,17 +518,23 @@ class Readers:
         self._control_busy = False
         self._control_attempts += 1
         if not isinstance(error, GraphTransientError) or self._control_attempts >= ATTEMPTS:
-            self._refuse_control(times)
+            self._refuse_control()
         self._control_at = times.monotonic + pause(error, self._control_attempts)
 
-    def _refuse_control(self, times: Moments) -> None:
+    def void_round(self, now: float) -> None:
+        """There was a limit in disguise meanwhile.
+
+        :param now: seconds since 1970, by the worker's clock.
+        """
+        self._rounds.void(now)
+
+    def _refuse_control(self) -> None:
         """A control that is not answered well is a limit; the next one is another, should this one be gone itself."""
         self._control_attempts = 0
         controls = self._progress.controls
         if self._control in controls:
             controls.remove(self._control)
             controls.append(self._control)
-        self._rounds.control_refused(times.clock)
         raise GraphRateLimitError(
             "what was given before is not given now: a limit that does not say so",
             remedy="Stop calling and come back later",

@@ -80,9 +80,9 @@ class Rounds:
         self.stage, self.members = Stage.NONE, set()
         return gone, self.came_back
 
-    def control_refused(self, now: float) -> None:
-        """The control was not answered well: whatever the round brought says nothing of those that did not come back."""
-        if self.stage is Stage.CONTROL_AFTER:
-            for thread in self.members:
+    def void(self, now: float) -> None:
+        """A control was not answered well, of this folder or of another: the round under way says nothing of who is gone."""
+        if self.stage in (Stage.ASKING, Stage.CONTROL_AFTER):
+            for thread in self.members & self.aside.keys():
                 self.aside[thread] = now
-            self.stage = Stage.NONE
+            self.stage, self.asked, self.members = Stage.NONE, set(), set()

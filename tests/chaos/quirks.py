@@ -57,9 +57,9 @@ class HurriedWorkers(Workers):
         self._run = run
         self._works: set[int] = set()
 
-    def call(self, number: int, request: Request) -> None:
+    def call(self, number: int, request: Request, *, tells: bool) -> None:
         self._run.time.pass_(self._run.call_seconds)
-        super().call(number, request)
+        super().call(number, request, tells=tells)
 
     def run(self, number: int, lane: Lane, work: Callable[[], Any]) -> None:
         self._works.add(number)
@@ -231,17 +231,9 @@ class Run:
         """Order a fault."""
         return self.box.faults.add(Fault(**fault))
 
-    def all_give(self, call: Call) -> bool:
-        """Whether all living threads that were asked at their own edge have given messages, and some have been asked.
-
-        Before any has nothing tells a limit from what is gone.
-        """
-        last: dict[str, bool] = {}
-        for one in self.box.requests:
-            if one.edge == "messages" and one.status is not None and one.params["limit"] != "1":
-                last[one.path.split("/")[2]] = one.code != 100
-        living = [gave for thread, gave in last.items() if thread not in self.gone and thread not in self.refused]
-        return bool(living) and all(living)
+    def some_gave(self) -> bool:
+        """Whether any thread has given messages at its own edge; before that nothing tells a limit from what is gone."""
+        return any(one.edge == "messages" and one.status == 200 and one.code is None for one in self.box.requests)
 
     def _live(self) -> None:
         """Whatever the quirks are, threads get messages and jump while the walk goes on, and new ones come."""
@@ -446,16 +438,11 @@ def gone_in_hundreds(run: Run) -> None:
 
 
 def _spell(run: Run, lasts: float, **how: Any) -> None:
-    """Let living threads say for a while that they do not exist.
-
-    One that begins while some wait to be asked again from the one before would be over before all is asked about it: where
-    another folder meets it too, all wait between a thread's second refusal and the look that follows, and the thread is held
-    to be gone.
-    """
+    """Let living threads say for a while that they do not exist."""
     kind = {"kind": "does_not_exist"} if run.dice.random() < 0.3 else {"code": 100, "subcode": 33}
 
-    def may_strike(call: Call) -> bool:
-        return fault.since is not None or run.all_give(call)
+    def may_strike(_: Call) -> bool:
+        return fault.since is not None or run.some_gave()
 
     fault = run.order(**kind, on="messages", when=may_strike, lasts=lasts, **how)
 

@@ -36,6 +36,7 @@ from tests.dump.exporting import (
 from tests.servers.destinations import Destination, local
 from tests.simulated import SimulatedTime
 
+DAY = timedelta(days=1)
 STAY = Policy(stay=True)
 WORDS = pytest.mark.parametrize(
     "words", [{"kind": "unavailable"}, {"kind": "does_not_exist"}], ids=["33", "no subcode"]
@@ -196,6 +197,37 @@ def test_after_a_round_whose_second_control_is_refused_nothing_is_gone(tmp_path:
         assert control.fired == 1
         assert_holds(files, owed(box.data()))
     assert manifest["conversations_unavailable"] == 0
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+@pytest.mark.parametrize("which", range(6))
+def test_a_limit_that_another_folder_meets_says_nothing_of_this_one_s_threads(
+    which: int, seconds: float, tmp_path: Path
+) -> None:
+    """A second spell falls between a thread's second refusal and the look that follows it; who waits it out is the other."""
+    folders = ("inbox", "other")
+    with Sandbox(folders=dict.fromkeys(folders, 6), messages=60, long_every=1, details="all", now=NOW) as box:
+        threads = {
+            folder: [one["node"]["id"] for one in box.data()["threads"] if one["folder"] == folder]
+            for folder in folders
+        }
+        refused = {threads["inbox"][(which + 1) % 6], threads["other"][which]}
+        time, controls, second = SimulatedTime(NOW), 0, NOW + DAY
+
+        def strikes(call: Any) -> bool:
+            nonlocal controls, second
+            if call.params["limit"] == "1":
+                controls += 1
+                second = time.now if controls == 2 else second
+            first = time.now < NOW + timedelta(seconds=40) and call.parts[0] in refused
+            return first or timedelta(0) <= time.now - second < timedelta(seconds=50)
+
+        box.faults.add(Fault(code=100, subcode=33, on="messages", when=strikes))
+        files = local(tmp_path)
+        simulated(exporting(box, store_of(files), folders, policy=Policy(stay=True)), box, time, seconds=seconds)
+        assert second < NOW + DAY
+        assert_holds(files, owed(box.data()))
+    assert [manifest["conversations_unavailable"] for manifest in files.manifests().values()] == [0, 0]
 
 
 def test_a_control_that_is_gone_itself_is_not_asked_for_ever(tmp_path: Path) -> None:

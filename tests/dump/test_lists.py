@@ -266,6 +266,18 @@ def test_a_window_settles_by_the_api_s_clock_where_the_worker_s_is_fast(tmp_path
     assert len(ids(files, "conversations")) == len(owes.conversations)
 
 
+def test_a_wait_for_the_api_s_clock_is_never_too_short(tmp_path: Path) -> None:
+    """The header is cut to whole seconds: what it leaves open is waited for as well."""
+    settled = NOW + timedelta(minutes=15)
+    asked: list[datetime] = []
+    time = Askew(NOW + timedelta(seconds=0.1), 20 * 60.0)
+    with box_of(3) as box:
+        box.life.add(Life("call", every=1, do=lambda _: asked.append(time.now)))
+        window: dict[str, Any] = {"since": NOW - DAY, "until": NOW + timedelta(minutes=10), "settled": settled}
+        export_in_time(box, store_of(local(tmp_path)), time=time, policy=Policy(stay=True), **window)
+    assert asked[0] < settled <= min(asked[1:])
+
+
 def test_hands_that_lose_answers_come_to_the_same_records(tmp_path: Path) -> None:
     """Calls that never come back are left behind, and made again."""
     files = local(tmp_path)
