@@ -454,6 +454,55 @@ def test_two_that_publish_the_same_window_keep_each_others(tmp_path: Path, at: i
     assert_counts_are_of_the_files(files)
 
 
+def before(store: Any, number: int, happening: Callable[[], object]) -> tuple[Any, dict[str, int]]:
+    """A store in which something happens right before its so-many-th listing or reading, of whatever file.
+
+    :return: the store, and how many there were.
+    """
+    counted = {"operations": 0}
+
+    class Counting:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def with_scratch(self, prefix: str) -> Any:
+            return Counting(self._inner.with_scratch(prefix))
+
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(self._inner, name)
+
+            def operation(*arguments: Any) -> Any:
+                counted["operations"] += 1
+                if counted["operations"] == number:
+                    happening()
+                return method(*arguments)
+
+            return operation if name in ("read", "fetch", "list", "size") else method
+
+    return Counting(store), counted
+
+
+@pytest.mark.parametrize("keep_deleted", [True, False])
+def test_files_that_another_sweeps_up_while_they_are_read_are_read_again_from_what_it_published(
+    tmp_path: Path, keep_deleted: bool
+) -> None:
+    """At any look at the store of its carrying another run may publish: a file that is gone is no damage then."""
+    with page(folders={"inbox": 3}, details="all", messages=4) as box:
+        first = local(tmp_path / "first")
+        export(box, store_of(first))
+        was = set(ids(first, "messages"))
+        for number in range(1, 200):
+            files = copied(first, tmp_path / f"files-{number}")
+            others = store_of(files)
+            store, counted = before(store_of(files), number, lambda others=others: export(box, others, run="other"))
+            export(box, store, run="run-2", keep_deleted=keep_deleted)
+            assert set(ids(files, "messages")) == was
+            assert_counts_are_of_the_files(files)
+            if counted["operations"] < number:
+                break
+        assert number > 15
+
+
 @pytest.mark.parametrize("at", range(1, 11))
 def test_an_erasure_between_the_reading_and_the_put_is_not_undone(tmp_path: Path, at: int) -> None:
     """Somebody rewrites the published files without a person, and puts their manifest anew."""
