@@ -358,7 +358,8 @@ class FolderExport:
             self._readers.check(missing)
 
     def _carrier(self) -> Carrier:
-        listed = Listed(self._whole, frozenset(bytes.fromhex(one) for one in self.progress.gone))
+        gone = frozenset(bytes.fromhex(one) for one in self.progress.gone)
+        listed = Listed(self._whole, gone, moment(self.progress.began))
         destination = self.destination
         return Carrier(self.spec, destination.store, destination.staging, self._scratch, list(self._parts), listed)
 

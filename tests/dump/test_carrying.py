@@ -454,6 +454,26 @@ def test_two_that_publish_the_same_window_keep_each_others(tmp_path: Path, at: i
     assert_counts_are_of_the_files(files)
 
 
+@pytest.mark.parametrize("at", range(1, 11))
+def test_what_another_fetched_after_this_one_had_read_the_thread_is_not_gone(tmp_path: Path, at: int) -> None:
+    """A message came in between: the older reading does not list it, and nothing of that says that it was unsent."""
+    files = local(tmp_path / "data")
+    with page(details="all") as box:
+        export(box, store_of(files))
+        came: set[str] = set()
+
+        def other() -> None:
+            came.add(box.page.add_message(threads(box)[0], at=NOW + timedelta(seconds=1)).id)
+            box.clock.advance(timedelta(seconds=2))  # type: ignore[attr-defined]
+            export(box, store_of(files), run="other")
+
+        store = Interrupting(store_of(files), at, other)
+        export(box, store, run="run-2", keep_deleted=False)  # type: ignore[arg-type]
+    assert came
+    assert came <= set(ids(files, "messages"))
+    assert_counts_are_of_the_files(files)
+
+
 def before(store: Any, number: int, happening: Callable[[], object]) -> tuple[Any, dict[str, int]]:
     """A store in which something happens right before its so-many-th listing or reading, of whatever file.
 
