@@ -454,6 +454,21 @@ def test_two_that_publish_the_same_window_keep_each_others(tmp_path: Path, at: i
     assert_counts_are_of_the_files(files)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_try_that_publishes_says_whether_what_is_gone_stays(tmp_path: Path, first: bool) -> None:
+    """What an earlier try had carried over, told otherwise, is carried over again."""
+    files = local(tmp_path / "data")
+    with page(details="all", messages=8) as box:
+        export(box, store_of(files))
+        unsent = box.page.thread(threads(box)[0]).messages[1].id
+        box.page.unsend(unsent)
+        with every_step_saved(), pytest.raises(Broken):
+            export(box, Breaking(store_of(files), 1, only=("copy",)), run="run-2", keep_deleted=first)  # type: ignore[arg-type]
+        export(box, store_of(files), run="run-2", keep_deleted=not first)
+    assert (unsent in ids(files, "messages")) is not first
+    assert_counts_are_of_the_files(files)
+
+
 @pytest.mark.parametrize("at", range(1, 11))
 def test_what_another_fetched_after_this_one_had_read_the_thread_is_not_gone(tmp_path: Path, at: int) -> None:
     """A message came in between: the older reading does not list it, and nothing of that says that it was unsent."""
