@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETT
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store, StoreError
 from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES, message_fields
+from airflow_provider_pageconv.times import moment
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +68,12 @@ class Listed:
     :param whole: a local file of the hashes of the threads whose messages were read to their end, as many as
         ``message_count`` says; ``None`` where nobody looked.
     :param gone: hashes of the conversations that the walk did not meet and that do not exist by their own id.
+    :param began: when the walk did; of what somebody else fetched later it can say nothing.
     """
 
     whole: Path | None = None
     gone: frozenset[bytes] = frozenset()
+    began: datetime | None = None
 
 
 class Carrier:
@@ -250,8 +254,16 @@ class Carrier:
             return self._worth(record) > row[0], False
         thread = digest(str(record.get("_conversation_id")))
         gone = known.execute("SELECT 1 FROM whole WHERE id = ?", (thread,)).fetchone() is not None
-        gone = gone or thread in self._listed.gone
+        gone = (gone and not self._came_later(record)) or thread in self._listed.gone
         return not gone or self._spec.keep_deleted, gone
+
+    def _came_later(self, record: Mapping[str, Any]) -> bool:
+        """Whether a message may have come only after its thread was read here: another run at work fetched it since."""
+        began = self._listed.began
+        try:
+            return began is not None and moment(str(record.get("_fetched_at"))) > began
+        except (ValueError, TypeError):
+            return False
 
     def _conversation(self, record: Mapping[str, Any], known: sqlite3.Connection) -> tuple[bool, bool]:
         """Whether a conversation of the predecessor stays; the messages that do were settled before."""

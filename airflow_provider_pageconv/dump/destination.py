@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_provider_pageconv.dump.checkpoint import StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.formats import is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.records import STREAMS
-from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.store import Store, StoreError
 from airflow_provider_pageconv.dump.window import Window, overlapping
 from airflow_provider_pageconv.graph.fields import field_name
 
@@ -29,10 +29,14 @@ log = logging.getLogger(__name__)
 MANIFEST_VERSION = 1
 _OVERWRITE = "overwrite=True replaces the export without reading it, and what only it holds is lost then"
 
+MOST_PREDECESSORS = 10
+"""So often the manifest may be replaced by others while it is being read, or while an export is being published."""
+
 LEFTOVERS_AFTER = timedelta(days=7)
 """How long after its last write what another run left in the staging area is swept."""
 
 Manifest = Mapping[str, Any]
+_T = TypeVar("_T")
 
 
 class Destination:
@@ -53,6 +57,29 @@ class Destination:
         :raises DumpRefused: it cannot be read.
         """
         return self._manifest(self._place.manifest)
+
+    def steadily(self, what: Callable[[Manifest | None], _T]) -> _T:
+        """Do something with the files of what is published.
+
+        Who publishes sweeps up what it replaces, so that a file may be gone that was there a moment ago: then once more, with
+        what is published now, as any reader does.
+
+        :raises DumpRefused: it refuses what still is published.
+        """
+        for _ in range(MOST_PREDECESSORS):
+            published = self.published()
+            try:
+                return what(published)
+            except DumpRefused:
+                if self.published() == published:
+                    raise
+        raise self.unsteady()
+
+    def unsteady(self) -> StoreError:
+        """What to raise where others do not stop publishing."""
+        return StoreError(
+            f"The manifest {self._place.manifest} was replaced by others again and again while this export was being published."
+        )
 
     def refuse_conflicts(self, window: Window, user_id: str | None) -> None:
         """Refuse to mix what cannot be told apart later; learned from one listing of the manifests' names.

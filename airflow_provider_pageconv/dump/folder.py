@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from airflow_provider_pageconv.dump.carrying import Carrier, Listed, asks_for_details
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed, StagedPart
-from airflow_provider_pageconv.dump.destination import Destination
-from airflow_provider_pageconv.dump.endings import Stopped, Superseded
+from airflow_provider_pageconv.dump.destination import MOST_PREDECESSORS, Destination
+from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped, Superseded
 from airflow_provider_pageconv.dump.fast import FastReader
 from airflow_provider_pageconv.dump.listing import Listing
 from airflow_provider_pageconv.dump.manifest import complete, describe
@@ -27,7 +27,7 @@ from airflow_provider_pageconv.dump.progress import Phase
 from airflow_provider_pageconv.dump.readers import Moments, Readers, Target, note_dropped, pause
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.store import StoreError, told
+from airflow_provider_pageconv.dump.store import told
 from airflow_provider_pageconv.dump.threads import Scope
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
 from airflow_provider_pageconv.graph.errors import (
@@ -52,9 +52,6 @@ _OVERDUE_SECONDS = 15.0
 
 _CHECKPOINT_BYTES = 256 * 1024
 """New hashes in one checkpoint; writing it takes some six times that memory, however fast the server is."""
-
-_MOST_PREDECESSORS = 10
-"""So often the manifest may be replaced by others while an export is being published."""
 
 _MOST_CHECKS = 1000
 """So many conversations that the walk did not meet are asked for by their own ids; the others are held to be there."""
@@ -371,8 +368,9 @@ class FolderExport:
         carrier, destination = self._carrier(), self.destination
 
         def find() -> list[str]:
-            published = destination.published()
-            return carrier.missing(published, _MOST_CHECKS) if published is not None else []
+            return destination.steadily(
+                lambda published: carrier.missing(published, _MOST_CHECKS) if published is not None else []
+            )
 
         return find
 
@@ -383,7 +381,8 @@ class FolderExport:
             self._readers.check(missing)
 
     def _carrier(self) -> Carrier:
-        listed = Listed(self._whole, frozenset(bytes.fromhex(one) for one in self.progress.gone))
+        gone = frozenset(bytes.fromhex(one) for one in self.progress.gone)
+        listed = Listed(self._whole, gone, moment(self.progress.began))
         destination = self.destination
         return Carrier(self.spec, destination.store, destination.staging, self._scratch, list(self._parts), listed)
 
@@ -408,11 +407,16 @@ class FolderExport:
         def put() -> dict[str, Any]:
             may_publish()
             refuse(spec, self.folder, destination)
-            for _ in range(_MOST_PREDECESSORS):
+            for _ in range(MOST_PREDECESSORS):
                 published = destination.published()
                 predecessor = None if spec.overwrite else published
                 others = destination.others() if carrier.may_repeat else []
-                carried = carrier.settle(predecessor, others)
+                try:
+                    carried = carrier.settle(predecessor, others)
+                except DumpRefused:
+                    if destination.published() == published and (not others or destination.others() == others):
+                        raise
+                    continue  # somebody has replaced one of them, and swept up its files
                 manifest = destination.publish(
                     complete(document, carried, predecessor),
                     carried.parts,
@@ -423,10 +427,7 @@ class FolderExport:
                 if manifest is not None:
                     destination.tidy()
                     return manifest
-            raise StoreError(
-                f"The manifest {destination.place.manifest} was replaced by others again and again while this export was "
-                "being published."
-            )
+            raise destination.unsteady()
 
         return put
 
@@ -453,8 +454,8 @@ def refuse(spec: Spec, folder: str, destination: Destination) -> None:
     :raises DumpRefused: it would.
     """
     destination.refuse_conflicts(spec.window, spec.user_id)
-    published = None if spec.overwrite else destination.published()
-    if published is not None:
+    if not spec.overwrite:
         query = list_query(spec, folder)
         inner = query.message_fields.expressions if query.message_fields else None
-        destination.refuse_replacement(published, {CONVERSATIONS: query.fields.expressions, MESSAGES: inner})
+        fields = {CONVERSATIONS: query.fields.expressions, MESSAGES: inner}
+        destination.steadily(lambda published: destination.refuse_replacement(published, fields) if published else None)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from unittest import mock
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -30,7 +26,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from airflow_provider_pageconv.dump import folder as folder_module
@@ -43,14 +38,9 @@ from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.both_ways import difference
-from tests.chaos.world import MOST_LATE, Crash, Crashed, MemoryStore, World, WorldClient
+from tests.chaos.world import MOST_LATE, RUNS, Crash, Crashed, MemoryStore, World, WorldClient, moment, play
 from tests.simulated import SimulatedHands
 
-RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
-# The same histories at each commit; `make test-chaos` sets 0 and draws others each time.
-SEED = int(os.environ.get("PAGECONV_CHAOS_SEED", "4132718618")) or random.SystemRandom().randrange(1, 2**32)
-# A failure is replayed by its seed; PAGECONV_CHAOS_SHRINK=1 makes its history short, which takes minutes.
-PHASES = (Phase.generate, Phase.shrink) if os.environ.get("PAGECONV_CHAOS_SHRINK") else (Phase.generate,)
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 FOLDERS = ("inbox", "other", "spam")
 EVENTS = ("message", "new", "move", "unsend", "delete")
@@ -107,10 +97,6 @@ class Snapshot:
             {one["node"]["id"]: one["node"] for one in threads},
             {one["node"]["id"]: {message["id"]: message for message in one["visible"]} for one in threads},
         )
-
-
-def moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
 
 
 class Machine(RuleBasedStateMachine):
@@ -542,30 +528,8 @@ def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatc
     """Some thousand histories; a failure is replayed with the seed that is printed."""
     # Between any two steps there may be a checkpoint, as in a long export.
     monkeypatch.setattr(folder_module, "CHECKPOINT_SECONDS", -1.0)
-    met.clear()
-    with capsys.disabled():
-        print(f"\nPAGECONV_CHAOS_SEED={SEED} PAGECONV_CHAOS_RUNS={RUNS}")
-    hypothesis.seed(SEED)(Machine)
-    logging.disable(logging.ERROR)  # thousands of lines on what was ordered
-    try:
-        with both_ways():
-            run_state_machine_as_test(
-                Machine,
-                settings=settings(
-                    max_examples=RUNS,
-                    stateful_step_count=12,
-                    deadline=None,
-                    database=None,
-                    suppress_health_check=list(HealthCheck),
-                    print_blob=False,
-                    phases=PHASES,
-                ),
-            )
-    finally:
-        logging.disable(logging.NOTSET)
-    with capsys.disabled():
-        for kind, count in sorted(met.items()):
-            print(f"{count:>8,} {kind}")
+    with both_ways():
+        play(Machine, RUNS, 12, met, capsys)
     expected = [f"event {event}" for event in EVENTS] + [f"fault error {code}" for code in (*ERRORS, 100)]
     expected += [f"fault {kind}" for kind in (*KINDS, "too_much_data", "heavy")]
     expected += [f"quirk {quirk}" for quirk in QUIRKS]

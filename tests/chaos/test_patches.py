@@ -5,7 +5,7 @@
 | 1 complete, each once | `1-…` | `tests/dump/test_windows.py`, `test_green_means_complete.py`, `test_disguises.py`, `test_incomplete.py`, the machine, `tests/chaos/test_quirks.py` |
 | 2 readers see one export | `2-…` | `tests/dump/test_readers.py`, `tests/dump/test_publishing.py`, the machine's invariant |
 | 3 goes on where it stopped, folders apart | `3-…` | `tests/dump/test_resume.py`, `test_folders.py`, `test_kill.py`, `tests/chaos/test_kills.py` |
-| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `tests/chaos/test_two_at_once.py`, the machine |
+| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, the machine |
 | 5 no overlap, no mixing | `5-…` | `tests/dump/test_publishing.py`, `tests/dump/test_values.py` |
 | 6 memory | `6-…` | `tests/dump/test_values.py`, `tests/benchmarks/bench_memory.py` |
 | 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py` |
@@ -43,6 +43,7 @@ TURNS_RED = {
     "1-another-products-usage-counts": "tests/dump/test_green_means_complete.py::test_another_product_s_usage_neither_slows_nor_ends_an_export",
     "1-a-4xx-that-cannot-be-read-is-final": "tests/dump/test_green_means_complete.py::test_a_4xx_that_cannot_be_read_passes",
     "2-files-go-before-the-manifest": "tests/dump/test_publishing.py::test_the_manifest_is_the_last_thing_before_the_sweeping_up",
+    "2-the-files-of-others-are-swept-up": "tests/chaos/test_nights.py",
     "3-threads-still-to-be-read-are-forgotten": "tests/dump/test_resume.py::test_a_refusal_at_any_call_costs_that_call_and_nothing_else",
     "3-what-waits-is-not-made-safe": "tests/dump/test_kill.py::test_killed_while_a_call_hangs_it_keeps_what_was_fetched_before",
     "3-one-folder-ends-all": "tests/dump/test_folders.py::test_a_folder_that_is_refused_lets_the_others_publish_and_is_named",
@@ -55,6 +56,12 @@ TURNS_RED = {
     "4-what-was-not-looked-for-leaves": "tests/dump/test_carrying.py::test_a_folder_that_comes_back_empty_drops_nothing",
     "4-a-bare-id-stands-in-two-windows": "tests/dump/test_carrying.py::test_a_backfill_after_the_daily_windows_writes_no_bare_id_that_they_hold",
     "4-anothers-export-is-overwritten": "tests/dump/test_carrying.py::test_two_that_publish_the_same_window_keep_each_others",
+    "4-what-was-swept-up-is-damage": "tests/dump/test_carrying.py::test_files_that_another_sweeps_up_while_they_are_read_are_read_again_from_what_it_published",
+    "4-what-came-later-is-gone": "tests/dump/test_carrying.py::test_what_another_fetched_after_this_one_had_read_the_thread_is_not_gone",
+    "4-an-erasure-is-undone": "tests/dump/test_carrying.py::test_an_erasure_between_the_reading_and_the_put_is_not_undone",
+    "4-notes-of-another-predecessor-are-taken": "tests/chaos/test_nights.py",
+    "4-what-an-earlier-try-was-told-to-keep-stays": "tests/dump/test_carrying.py::test_the_try_that_publishes_says_whether_what_is_gone_stays",
+    "4-an-empty-list-drops-what-is-gone": "tests/chaos/test_nights.py",
     "5-overlaps-are-let-in": "tests/dump/test_publishing.py::test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing",
     "5-asking-for-less-is-let-in": "tests/dump/test_carrying.py::test_an_export_that_asks_for_less_is_refused_before_the_first_call",
     "6-buckets-that-hold-one-id": "tests/dump/test_values.py::test_an_id_costs_no_more_than_32_bytes_to_remember",
@@ -67,11 +74,12 @@ TURNS_RED = {
 
 
 def run(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
-    """Run a test in a copy of the tree; what is imported is the copy."""
+    """Run a test in a copy of the tree; what is imported is the copy, and histories are those of an ordinary run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAGECONV_CHAOS_")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        env={**environment, "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,16 +1,27 @@
-"""A world without sockets, sleeping or disks for the machine: a Page that lives, a store, and crashes between any two steps."""
+"""A world without sockets, sleeping or disks for the machines: a Page that lives, a store, and crashes between any two steps.
+
+And how a machine is played: so many histories, the same ones for the same seed.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import logging
+import os
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.graph.client import GraphClient
@@ -20,7 +31,44 @@ from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
 from airflow_provider_pageconv.sandbox.graph_api import Call
 
+RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
+# The same histories at each commit; `make test-chaos` sets 0 and draws others each time.
+SEED = int(os.environ.get("PAGECONV_CHAOS_SEED", "4132718618")) or random.SystemRandom().randrange(1, 2**32)
+# A failure is replayed by its seed; PAGECONV_CHAOS_SHRINK=1 makes its history short, which takes minutes.
+PHASES = (Phase.generate, Phase.shrink) if os.environ.get("PAGECONV_CHAOS_SHRINK") else (Phase.generate,)
 MOST_LATE = timedelta(seconds=60)
+
+
+def moment(text: str) -> datetime:
+    """Read a time as the Graph API writes it."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+
+
+def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Counter[str], capsys: Any) -> None:
+    """Play so many histories of so many steps; the seed is printed before, and what was met afterwards."""
+    met.clear()
+    with capsys.disabled():
+        print(f"\nPAGECONV_CHAOS_SEED={SEED} PAGECONV_CHAOS_RUNS={RUNS}")
+    hypothesis.seed(SEED)(machine)
+    logging.disable(logging.ERROR)  # thousands of lines on what was ordered
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=runs,
+                stateful_step_count=steps,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=False,
+                phases=PHASES,
+            ),
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    with capsys.disabled():
+        for kind, count in sorted(met.items()):
+            print(f"{count:>8,} {kind}")
 
 
 class Crashed(BaseException):
@@ -36,8 +84,12 @@ class Crash:
     steps: int = 0
     struck: str = ""
 
-    def around(self, kind: str) -> bool:
-        """Count a step; whether to crash after it. Raises if the crash comes before it, or was before."""
+    def around(self, kind: str, operation: str = "", key: str = "") -> bool:
+        """Count a step; whether to crash after it. Raises if the crash comes before it, or was before.
+
+        :param operation: of the store.
+        :param key: what it is done with.
+        """
         self.steps += 1
         if self.at and (self.steps > self.at or (self.steps == self.at and not self.after)):
             self.struck = self.struck or kind
@@ -61,6 +113,8 @@ class World:
     """What listings showed of a file before it was last put or deleted, and when that was."""
     misled: int = 0
     """Listings that did not tell the truth."""
+    empty: bool = False
+    """Whether the API shows empty lists, whatever there is."""
 
     passed: float = 0.0
     """Seconds that have passed."""
@@ -109,8 +163,11 @@ class World:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """The manifests, by folder; each has one window only."""
-        found = [json.loads(data) for key, (data, _) in self.files.items() if key.startswith("_manifests/")]
-        return {manifest["folder"]: manifest for manifest in found}
+        return {manifest["folder"]: manifest for manifest in self.manifests().values()}
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The manifests, by key."""
+        return {key: json.loads(data) for key, (data, _) in self.files.items() if key.startswith("_manifests/")}
 
     def records(self, manifest: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
         """The records of a stream, from the files that a manifest names; all of them have to be there."""
@@ -136,13 +193,13 @@ class MemoryStore:
         self.put_bytes(local.read_bytes(), key)
 
     def put_bytes(self, data: bytes, key: str) -> None:
-        dies = self._crash.around("store")
+        dies = self._crash.around("store", "put", key)
         self._world.put(data, key)
         if dies:
             raise Crashed
 
     def read(self, key: str) -> bytes:
-        self._crash.around("store")
+        self._crash.around("store", "read", key)
         if key not in self._world.files:
             raise FileNotFoundError(key)
         return self._world.files[key][0]
@@ -154,7 +211,7 @@ class MemoryStore:
         local.write_bytes(self.read(key))
 
     def list(self, prefix: str) -> list[Entry]:
-        self._crash.around("store")
+        self._crash.around("store", "list", prefix)
         world = self._world
         world.forget_old_changes()
         keys = [key for key in {**world.files, **world.changed} if key.startswith(prefix + "/")]
@@ -163,7 +220,7 @@ class MemoryStore:
         return shown
 
     def copy(self, source: str, key: str) -> None:
-        dies = self._crash.around("store")
+        dies = self._crash.around("store", "copy", key)
         if source not in self._world.files:
             raise FileNotFoundError(source)
         self._world.put(self._world.files[source][0], key)
@@ -172,7 +229,7 @@ class MemoryStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in list(keys):
-            dies = self._crash.around("store")
+            dies = self._crash.around("store", "delete", key)
             self._world.change(key)
             self._world.files.pop(key, None)
             if dies:
@@ -197,6 +254,8 @@ class WorldClient(GraphClient):
         reply = box.reply(call, RecordedRequest("GET", path, path, params, {}, time.time(), "v26.0", edge_of(call)))
         if dies:
             raise Crashed
+        if self._world.empty and edge_of(call) == "conversations":
+            return Response(200, {}, b'{"data": []}')
         kind = reply.fault.kind if reply.fault else ""
         if kind == "reset":
             raise GraphTransientError("the network failed (ConnectionError)")

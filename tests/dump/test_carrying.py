@@ -454,6 +454,90 @@ def test_two_that_publish_the_same_window_keep_each_others(tmp_path: Path, at: i
     assert_counts_are_of_the_files(files)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_try_that_publishes_says_whether_what_is_gone_stays(tmp_path: Path, first: bool) -> None:
+    """What an earlier try had carried over, told otherwise, is carried over again."""
+    files = local(tmp_path / "data")
+    with page(details="all", messages=8) as box:
+        export(box, store_of(files))
+        unsent = box.page.thread(threads(box)[0]).messages[1].id
+        box.page.unsend(unsent)
+        with every_step_saved(), pytest.raises(Broken):
+            export(box, Breaking(store_of(files), 1, only=("copy",)), run="run-2", keep_deleted=first)  # type: ignore[arg-type]
+        export(box, store_of(files), run="run-2", keep_deleted=not first)
+    assert (unsent in ids(files, "messages")) is not first
+    assert_counts_are_of_the_files(files)
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+def test_what_another_fetched_after_this_one_had_read_the_thread_is_not_gone(tmp_path: Path, at: int) -> None:
+    """A message came in between: the older reading does not list it, and nothing of that says that it was unsent."""
+    files = local(tmp_path / "data")
+    with page(details="all") as box:
+        export(box, store_of(files))
+        came: set[str] = set()
+
+        def other() -> None:
+            came.add(box.page.add_message(threads(box)[0], at=NOW + timedelta(seconds=1)).id)
+            box.clock.advance(timedelta(seconds=2))  # type: ignore[attr-defined]
+            export(box, store_of(files), run="other")
+
+        store = Interrupting(store_of(files), at, other)
+        export(box, store, run="run-2", keep_deleted=False)  # type: ignore[arg-type]
+    assert came
+    assert came <= set(ids(files, "messages"))
+    assert_counts_are_of_the_files(files)
+
+
+def before(store: Any, number: int, happening: Callable[[], object]) -> tuple[Any, dict[str, int]]:
+    """A store in which something happens right before its so-many-th listing or reading, of whatever file.
+
+    :return: the store, and how many there were.
+    """
+    counted = {"operations": 0}
+
+    class Counting:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def with_scratch(self, prefix: str) -> Any:
+            return Counting(self._inner.with_scratch(prefix))
+
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(self._inner, name)
+
+            def operation(*arguments: Any) -> Any:
+                counted["operations"] += 1
+                if counted["operations"] == number:
+                    happening()
+                return method(*arguments)
+
+            return operation if name in ("read", "fetch", "list", "size") else method
+
+    return Counting(store), counted
+
+
+@pytest.mark.parametrize("keep_deleted", [True, False])
+def test_files_that_another_sweeps_up_while_they_are_read_are_read_again_from_what_it_published(
+    tmp_path: Path, keep_deleted: bool
+) -> None:
+    """At any look at the store of its carrying another run may publish: a file that is gone is no damage then."""
+    with page(folders={"inbox": 3}, details="all", messages=4) as box:
+        first = local(tmp_path / "first")
+        export(box, store_of(first))
+        was = set(ids(first, "messages"))
+        for number in range(1, 200):
+            files = copied(first, tmp_path / f"files-{number}")
+            others = store_of(files)
+            store, counted = before(store_of(files), number, lambda others=others: export(box, others, run="other"))
+            export(box, store, run="run-2", keep_deleted=keep_deleted)
+            assert set(ids(files, "messages")) == was
+            assert_counts_are_of_the_files(files)
+            if counted["operations"] < number:
+                break
+        assert number > 15
+
+
 @pytest.mark.parametrize("at", range(1, 11))
 def test_an_erasure_between_the_reading_and_the_put_is_not_undone(tmp_path: Path, at: int) -> None:
     """Somebody rewrites the published files without a person, and puts their manifest anew."""
