@@ -40,7 +40,7 @@ class Kept(Output):
         )
         self.lines: list[tuple[str, str, bytes]] = []
 
-    def _write(self, stream: str, kind: str, lines: bytes, records: int = 1) -> None:
+    def _write(self, stream: str, kind: str, lines: bytes | bytearray, records: int = 1) -> None:
         one_by_one = lines.splitlines(keepends=True)
         assert len(one_by_one) == records
         assert all(len(one.decode().splitlines()) == 1 for one in one_by_one)

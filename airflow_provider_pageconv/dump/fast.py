@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +33,6 @@ _TIMES = re.compile(
 _LENGTH = 24
 _SEPARATORS = "\x85\u2028\u2029"
 _encoder = msgspec.json.Encoder()
-_facts = attrgetter("id", "created_time", "sender")
 
 
 class _List(msgspec.Struct, forbid_unknown_fields=True):
@@ -163,15 +161,17 @@ class FastReader:
         count = len(inner.data)
         if thread.message_count is UNSET or thread.message_count > count:
             return None
-        ids, times, senders = zip(*map(_facts, inner.data), strict=True)
-        if UNSET in times or UNSET in senders:
+        times = [message.created_time for message in inner.data]
+        if UNSET in times or UNSET in [message.sender for message in inner.data]:
             return None
         newest, oldest = times[0], times[-1]
         inside = bounds.since <= oldest < bounds.began and newest < bounds.until
-        if not inside or len(set(ids)) != count or sorted(times, reverse=True) != list(times):
+        if not inside or sorted(times, reverse=True) != times:
             return None
         text = "".join(times)
-        return count if len(text) == _LENGTH * count and _TIMES.match(text) else None
+        if len(text) != _LENGTH * count or not _TIMES.match(text):
+            return None
+        return count if len({message.id for message in inner.data}) == count else None
 
     def is_paged(self, thread: Any) -> bool:
         """Whether something inside a thread's values may be ``paging``."""
@@ -224,12 +224,14 @@ def _structure(name: str, keys: Sequence[str], typed: Mapping[str, Any]) -> type
     return msgspec.defstruct(name, fields, rename=rename, forbid_unknown_fields=True, gc=False)
 
 
-def records(nodes: Sequence[Any], marks: bytes) -> bytes:
-    """The records of some nodes as lines.
+def write(nodes: Sequence[Any], marks: bytes, lines: bytearray) -> None:
+    """Write the records of some nodes behind others, each on a line.
 
     :param marks: what stands at the end of each, as :func:`ending` makes it.
     """
-    return _encoder.encode_lines(nodes).replace(b"}\n", marks)
+    for node in nodes:
+        _encoder.encode_into(node, lines, -1)
+        lines[-1:] = marks
 
 
 def ending(marks: Mapping[str, Any]) -> bytes:

@@ -81,7 +81,7 @@ class PartWriter:
         """
         self.write_lines(line(record), 1)
 
-    def write_lines(self, lines: bytes, records: int) -> None:
+    def write_lines(self, lines: bytes | bytearray, records: int) -> None:
         """Add records as they stand in the file."""
         self._buffer += lines
         self.records += records

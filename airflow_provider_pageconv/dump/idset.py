@@ -26,6 +26,8 @@ class IdSet:
         self._buckets = [bytearray()]
         self._half = 1
         """How many buckets there were when the first of them was split last; of that one those hashes left that have this bit."""
+        self._narrow, self._wide = 0, 1
+        """Bits of a hash that are its bucket, where that was not split since, and where it was."""
         self._split = 0
         self._size = 0
 
@@ -43,7 +45,7 @@ class IdSet:
     def add(self, hashed: bytes) -> bool:
         """Add a hash; ``False`` if it was there."""
         bucket = self._bucket(hashed)
-        if _stands_in(bucket, hashed):
+        if hashed in bucket and _stands_in(bucket, hashed):
             return False
         bucket += hashed
         self._size += 1
@@ -58,8 +60,8 @@ class IdSet:
 
     def _bucket(self, hashed: bytes) -> bytearray:
         number = hash(hashed)
-        place = number & (self._half - 1)
-        return self._buckets[place if place >= self._split else number & (2 * self._half - 1)]
+        place = number & self._narrow
+        return self._buckets[place if place >= self._split else number & self._wide]
 
     def _grow(self) -> None:
         old = bytes(self._buckets[self._split])
@@ -75,6 +77,7 @@ class IdSet:
         self._split += 1
         if self._split == self._half:
             self._half, self._split = 2 * self._half, 0
+            self._narrow, self._wide = self._wide, 2 * self._half - 1
 
 
 def _stands_in(bucket: bytearray, hashed: bytes) -> bool:

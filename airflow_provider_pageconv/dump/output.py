@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart
-from airflow_provider_pageconv.dump.fast import ending, records
+from airflow_provider_pageconv.dump.fast import ending, write
 from airflow_provider_pageconv.dump.formats import PartWriter
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
@@ -59,15 +59,20 @@ class Output:
 
         :param messages: whether there are any; they are taken out.
         """
+        counts = self._progress.counts
         marks = {**self._marks, "_carried": False, "_fetched_at": fetched_at, "_unavailable": False}
         if messages:
-            parts, count = [], 0
+            lines, count = bytearray(), 0
             for thread in threads:
                 inner, thread.messages = thread.messages.data, UNSET
-                parts.append(records(inner, ending({**marks, "_conversation_id": thread.id})))
+                write(inner, ending({**marks, "_conversation_id": thread.id}), lines)
                 count += len(inner)
-            self._write(MESSAGES, "", b"".join(parts), count)
-        self._write(CONVERSATIONS, "", records(threads, ending(marks)), len(threads))
+            counts.messages += count
+            self._write(MESSAGES, "", lines, count)
+        counts.conversations += len(threads)
+        lines = bytearray()
+        write(threads, ending(marks), lines)
+        self._write(CONVERSATIONS, "", lines, len(threads))
 
     def message(self, reading: Reading, row: Row, fetched_at: str, *, owed: bool, asks_for_sender: bool) -> None:
         """Write the record of a message.
@@ -97,7 +102,7 @@ class Output:
             key = f"{stream}.{path}"
             self._progress.truncated[key] = self._progress.truncated.get(key, 0) + count
 
-    def _write(self, stream: str, kind: str, lines: bytes, records: int = 1) -> None:
+    def _write(self, stream: str, kind: str, lines: bytes | bytearray, records: int = 1) -> None:
         """Write records; a part holds no more than it may."""
         if not records:
             return

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 PIECE = 256 * 1024
 """Bytes of a piece. Compressing lets the other threads run; to get back among them costs some milliseconds each time."""
 
-_MOST_WAITING = 1024 * 1024
+_MOST_WAITING = 2 * 1024 * 1024
 
 
 class Packing:

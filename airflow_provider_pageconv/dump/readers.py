@@ -287,37 +287,27 @@ class Readers:
         """
         if not isinstance(page, FastPage):
             return [self.begin(row, page.asked, times, fetched_at) for row in page.rows]
-        bounds = Bounds.of(self.scope, times.api)
+        bounds, now = Bounds.of(self.scope, times.api), times.api
         taken: list[Any] = []
         found = []
-        for thread in page.rows:
-            paged = page.paged and reader.is_paged(thread)
-            seen = None if paged else self._take_fast(thread, reader, bounds, times)
-            if seen is None:
-                seen = self.begin(reader.row(thread), page.asked, times, fetched_at)
-            elif not seen.known:
+        for thread in page.rows:  # a line more in here is felt
+            updated = seconds(thread.updated_time, now) if thread.updated_time is not UNSET else None
+            messages = None if page.paged and reader.is_paged(thread) else reader.messages(thread, bounds)
+            if messages is None or (not messages and not self.scope.holds(_UNREAD, updated)):
+                found.append(self.begin(reader.row(thread), page.asked, times, fetched_at))
+                continue
+            hashed = digest(thread.id)
+            known = hashed in self._readings or not self._seen.add(hashed)
+            found.append(Seen(updated, known))
+            if not known:
+                self._new_seen += hashed
+                if messages:
+                    self._new_whole += hashed
                 taken.append(thread)
-            found.append(seen)
+        for thread in taken[:_CONTROLS] if reader.nested else ():
+            self._note_control(thread.id, proven=False)
         self._output.ordinary(taken, fetched_at, messages=reader.nested > 0)
         return found
-
-    def _take_fast(self, thread: Any, reader: FastReader, bounds: Bounds, times: Moments) -> Seen | None:
-        """Take a thread that is ordinary, but for its records; ``None`` where it has to go the plain way."""
-        updated = seconds(thread.updated_time, times.api) if thread.updated_time is not UNSET else None
-        messages = reader.messages(thread, bounds)
-        if messages is None or (not messages and not self.scope.holds(_UNREAD, updated)):
-            return None
-        hashed = digest(thread.id)
-        if hashed in self._readings or not self._seen.add(hashed):
-            return Seen(updated, known=True)
-        self._new_seen += hashed
-        if messages:
-            self._new_whole += hashed
-            self._note_control(thread.id, proven=False)
-        counts = self._progress.counts
-        counts.conversations += 1
-        counts.messages += messages
-        return Seen(updated, known=False)
 
     def begin(self, row: Row, asked: int, times: Moments, fetched_at: str) -> Seen:
         """Take a thread that came with the list.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -109,8 +110,7 @@ class GraphClient:
         self._warned_of_version = False
         self._session = requests.Session()
         self._session.auth = _Bearer(credentials.token)
-        self._prepared: tuple[requests.PreparedRequest, Mapping[str, Any]] | None = None
-        self._session.cookies.set_policy(_no_cookies())
+        self._prepared: tuple[requests.PreparedRequest, Callable[..., requests.Response]] | None = None
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=32))
         for name in _WIRE_LOGGERS:
@@ -201,26 +201,23 @@ class GraphClient:
         params = dict(request.params)
         if self._proof:
             params["appsecret_proof"] = self._proof
-        template, settings = self._prepared or self._prepare()
+        template, send = self._prepared or self._prepare()
         call = template.copy()
         call.url = f"{template.url}/{request.path}?{urlencode(params)}" if params else f"{template.url}/{request.path}"
-        with self._session.send(
-            call,
-            timeout=self._timeout,
-            allow_redirects=False,  # a redirect would take the token to another host
-            **settings,
-        ) as response:
+        with send(call, timeout=self._timeout) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Response(response.status_code, headers, _read_body(response.raw, abandoned))
 
-    def _prepare(self) -> tuple[requests.PreparedRequest, Mapping[str, Any]]:
+    def _prepare(self) -> tuple[requests.PreparedRequest, Callable[..., requests.Response]]:
         """What is the same for all calls; to find out anew each time takes as long as the rest of a call.
 
-        :return: a call of the root, and what the environment says of proxies and certificates.
+        :return: a call of the root, and what sends one by the proxies and certificates that the environment names. It
+            follows no redirect, which would take the token to another host, and keeps no cookies.
         """
         template = self._session.prepare_request(requests.Request("GET", self._root))
         assert template.url is not None
-        self._prepared = template, self._session.merge_environment_settings(template.url, {}, True, None, None)
+        settings: Any = self._session.merge_environment_settings(template.url, {}, True, None, None)
+        self._prepared = template, functools.partial(self._session.get_adapter(template.url).send, **settings)
         return self._prepared
 
 
@@ -270,9 +267,3 @@ def _read_body(raw: Any, abandoned: threading.Event) -> bytes:
         if abandoned.is_set():
             break
     return b"".join(chunks)
-
-
-def _no_cookies() -> Any:
-    from http.cookiejar import DefaultCookiePolicy
-
-    return DefaultCookiePolicy(allowed_domains=[])
