@@ -303,9 +303,8 @@ class Readers:
                 self._new_seen += hashed
                 if messages:
                     self._new_whole += hashed
+                    self._note_control(thread.id, proven=False)
                 taken.append(thread)
-        for thread in taken[:_CONTROLS] if reader.nested else ():
-            self._note_control(thread.id, proven=False)
         self._output.ordinary(taken, fetched_at, messages=reader.nested > 0)
         return found
 
