@@ -54,7 +54,7 @@ bench: $(READY)
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done
 
 clean:
-	rm -rf .venv .venv-3.2 .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-3.2 .bench .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find airflow_provider_pageconv example_dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when pyproject.toml or this file has changed.

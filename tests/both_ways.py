@@ -70,8 +70,7 @@ def difference(body: bytes, fast: FastReader, spec: Spec, scope: Scope, times: M
     if page is None:
         return None
     plain = read_page(json_text.read(body), fast.nested)
-    other = FastReader(fast.query, fast.nested)
-    by_plain = _sorted(take(plain, other, spec, scope, times))
+    by_plain = _sorted(take(plain, fast, spec, scope, times))
     by_fast = _sorted(take(page, fast, spec, scope, times))
     found = [
         f"{name}: {by_fast[name]!r}, but {by_plain[name]!r}" for name in by_plain if by_fast[name] != by_plain[name]

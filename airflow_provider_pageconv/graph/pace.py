@@ -27,6 +27,7 @@ class Pace:
         self, calls_per_second: float, *, slow_percent: float = SLOW_PERCENT, stop_percent: float = STOP_PERCENT
     ) -> None:
         self._interval = _MARGIN / calls_per_second if calls_per_second > 0 else 0.0
+        self._tolerance = (_MARGIN - 1) / 4 / calls_per_second if calls_per_second > 0 else 0.0
         self._percents = slow_percent, stop_percent
         self._last = float("-inf")
         self._usage_factor = 1.0
@@ -45,8 +46,15 @@ class Pace:
         return self._last + self.interval
 
     def left(self, at: float) -> None:
-        """Take note that a call leaves; one that leaves late is not followed by a hurried one."""
-        self._last = max(self._last, at)
+        """Take note that a call leaves; one that leaves late is not followed by a hurried one.
+
+        One that is late by no more than a part of the margin counts as on time: waking up takes a moment each time, and
+        these moments would add up.
+        """
+        if self.due <= at <= self.due + self._tolerance:
+            self._last = self.due
+        elif at > self._last + self._tolerance:
+            self._last = at
 
     def heed(self, usage: Usage | None) -> None:
         """Take in what a good answer's headers say; forgives a refusal after some good answers."""

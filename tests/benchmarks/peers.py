@@ -43,12 +43,14 @@ class Pacer:
     def __init__(self, pace: float) -> None:
         self._interval = 1 / pace if pace else 0.0
         self._next = 0.0
+        self._turn = threading.Lock()
 
     def wait(self) -> None:
-        now = time.monotonic()
-        if self._next > now:
-            time.sleep(self._next - now)
-        self._next = max(self._next, now) + self._interval
+        with self._turn:
+            now = time.monotonic()
+            if self._next > now:
+                time.sleep(self._next - now)
+            self._next = max(self._next, now) + self._interval
 
 
 def write(into: str, folder: str, nodes: Iterator[dict[str, Any]]) -> int:
@@ -118,8 +120,16 @@ def sdk(task: dict[str, Any]) -> int:
 
 def _dlt(task: dict[str, Any], *, parallel: bool) -> int:
     import dlt
+    import requests
     from dlt.destinations import filesystem
     from dlt.sources.rest_api import rest_api_source
+
+    pacer = Pacer(task["pace"])
+
+    class Paced(requests.Session):
+        def send(self, *arguments: Any, **options: Any) -> Any:
+            pacer.wait()
+            return super().send(*arguments, **options)
 
     os.environ.update(
         DLT_DATA_DIR=task["into"],
@@ -144,7 +154,11 @@ def _dlt(task: dict[str, Any], *, parallel: bool) -> int:
     ]
     source = rest_api_source(
         {
-            "client": {"base_url": f"{task['url']}/{VERSION}/", "auth": {"type": "bearer", "token": TOKEN}},
+            "client": {
+                "base_url": f"{task['url']}/{VERSION}/",
+                "auth": {"type": "bearer", "token": TOKEN},
+                "session": Paced(),
+            },
             "resources": resources,
         }
     )

@@ -9,8 +9,10 @@ the Page as it was when the walk began, and as it is in the end.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import random
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -498,13 +500,17 @@ class Machine(RuleBasedStateMachine):
 
 @contextlib.contextmanager
 def both_ways() -> Iterator[None]:
-    """Take every page that goes the fast way the plain way as well, beside the export, and see that nothing differs."""
+    """Take pages that go the fast way the plain way as well, beside the export, and see that nothing differs.
+
+    All of them in an ordinary run, and some of each history in the long form.
+    """
+    every = 1 if RUNS <= 1000 else 8
     bodies: dict[int, bytes] = {}
     read, begin_all = FastReader.read, Readers.begin_all
 
     def remembering(self: FastReader, body: bytes) -> FastPage | None:
         page = read(self, body)
-        if page is not None:
+        if page is not None and zlib.crc32(body) % every == 0:
             bodies[id(page)] = body
         return page
 
@@ -514,7 +520,7 @@ def both_ways() -> Iterator[None]:
             bounds = Bounds.of(self.scope, times.api)
             met["threads the fast way"] += sum(reader.messages(row, bounds) is not None for row in page.rows)
             with mock.patch.object(FastReader, "read", read):
-                found = difference(body, FastReader(reader.query, reader.nested), self._spec, self.scope, times)
+                found = difference(body, copy.copy(reader), self._spec, self.scope, times)
             if found is not None:
                 pytest.exit(f"The two ways differ: {found}")  # as an error it would be the folder's, and tried again
         return begin_all(self, page, reader, times, fetched_at)
