@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_pageconv import parameters
-from airflow_provider_pageconv.graph.edges import FOLDERS
+from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.times import round_up
 
 if TYPE_CHECKING:

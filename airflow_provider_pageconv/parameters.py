@@ -10,8 +10,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_pageconv.dump.layout import is_safe
-from airflow_provider_pageconv.graph.edges import FOLDERS
-from airflow_provider_pageconv.graph.fields import field_name, parse_fields
+from airflow_provider_pageconv.graph.fields import FOLDERS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up
 
 COMPRESSIONS = ("gzip", "none")

@@ -15,9 +15,6 @@ from airflow_provider_pageconv.graph.errors import GraphFieldError, GraphTransie
 from airflow_provider_pageconv.graph.fields import MESSAGES, REQUIRED_OF_MESSAGES, THREADS, Fields
 from airflow_provider_pageconv.graph.protocol import Request
 
-FOLDERS = {"messenger": ("inbox", "other", "page_done", "spam"), "instagram": ("all",)}
-"""The folders of each platform; Instagram has one list, for which no folder is sent."""
-
 NESTED_MESSAGES = 25
 """Messages asked for inside each thread of the list: those that may have details (the newest 20), and a few more."""
 

@@ -1,10 +1,13 @@
-"""Which fields to ask for: those that the reference documents, the user's own, and what the API refused."""
+"""What there is to ask for: the folders, and the fields; documented ones, the user's own, and what the API refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+
+FOLDERS = {"messenger": ("inbox", "other", "page_done", "spam"), "instagram": ("all",)}
+"""The folders of each platform; Instagram has one list, for which no folder is sent."""
 
 CONVERSATION_FIELDS = (
     "id",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-BUDGET_MS = 30.0
+BUDGET_MS = 10.0
 PACKAGE = "airflow_provider_pageconv"
 CODE = f"from airflow.sdk import BaseOperator; import {PACKAGE}.operators"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pageconv.graph.edges import FOLDERS, NESTED_MESSAGES, ConversationsQuery, MessagesQuery, probe
+from airflow_provider_pageconv.graph.edges import NESTED_MESSAGES, ConversationsQuery, MessagesQuery, probe
 from airflow_provider_pageconv.graph.errors import GraphUnavailableError
-from airflow_provider_pageconv.graph.fields import Fields, conversation_fields, message_fields
+from airflow_provider_pageconv.graph.fields import FOLDERS, Fields, conversation_fields, message_fields
 from airflow_provider_pageconv.graph.protocol import Request
 
 TWO = Fields(("id", "updated_time"), (), False)
