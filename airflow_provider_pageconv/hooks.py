@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,8 +15,10 @@ from airflow_provider_pageconv import parameters
 from airflow_provider_pageconv.graph.protocol import DEFAULT_BASE_URL, DEFAULT_VERSION, Credentials, is_version
 
 if TYPE_CHECKING:
-    from airflow_provider_pageconv.graph.client import GraphClient
+    from airflow_provider_pageconv.graph.client import Finder, GraphClient
     from airflow_provider_pageconv.graph.edges import Query
+    from airflow_provider_pageconv.graph.protocol import Answer, Request
+    from airflow_provider_pageconv.graph.tokens import TokenInfo
     from airflow_provider_pageconv.graph.usage import Usage
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -36,6 +38,7 @@ class Settings:
     api_version: str
     calls_per_second: float
     timeout: float
+    app_id: str | None = None
 
 
 def read_settings(connection: Any) -> Settings:
@@ -60,6 +63,7 @@ def read_settings(connection: Any) -> Settings:
         base_url=_base_url(name, connection),
         credentials=Credentials(token, secret),
         page_id=str(extra.get("page_id") or "").strip() or None,
+        app_id=str(extra.get("app_id") or "").strip() or None,
         api_version=version,
         calls_per_second=_number(name, extra, "calls_per_second", 2.0, least=0.0, most=1000.0),
         timeout=_number(name, extra, "timeout", 60.0, least=0.1, most=3600.0),
@@ -132,7 +136,8 @@ class PageConversationsHook(BaseHook):
         super().__init__()
         self.pageconv_conn_id = pageconv_conn_id
         self._settings: Settings | None = None
-        self._client: GraphClient | None = None
+        self._clients: dict[str | None, GraphClient] = {}
+        self._last: GraphClient | None = None
 
     @property
     def settings(self) -> Settings:
@@ -145,37 +150,55 @@ class PageConversationsHook(BaseHook):
             _mask(self._settings.credentials)
         return self._settings
 
-    def get_conn(self) -> GraphClient:
-        """The client: signed, paced, with patience for passing trouble; safe to share between worker threads.
+    def get_conn(self, page_id: str | None = None) -> GraphClient:
+        """The client for a Page: signed, paced, with patience for passing trouble; safe to share between worker threads.
 
+        A token that is not the Page's own is exchanged for that once the API asks for it; nothing of it is stored.
+
+        :param page_id: the Page; the connection's if left out.
         :raises ValueError: a field of the connection cannot be used.
         """
-        if self._client is None:
-            from airflow.sdk.configuration import conf
-
-            from airflow_provider_pageconv.graph.client import GraphClient
-            from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT
-
+        page_id = parameters.identifier("page_id", page_id) or self.settings.page_id
+        if page_id not in self._clients:
             settings = self.settings
-            self._client = GraphClient(
-                settings.base_url,
-                settings.credentials,
-                version=settings.api_version,
-                calls_per_second=settings.calls_per_second,
-                timeout=settings.timeout,
-                slow_percent=_percent(
-                    "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
-                ),
-                stop_percent=_percent(
-                    "usage_stop_percent", conf.get("pageconv", "usage_stop_percent", fallback=str(STOP_PERCENT))
-                ),
-            )
-        return self._client
+
+            def own(get: Callable[[Request], Answer]) -> Credentials:
+                from airflow_provider_pageconv.graph.tokens import find_own_token
+
+                found = Credentials(find_own_token(str(page_id), get), settings.credentials.app_secret)
+                _mask(found)
+                return found
+
+            self._clients[page_id] = self._make_client(settings.credentials, own if page_id else None)
+        self._last = self._clients[page_id]
+        return self._last
+
+    def _make_client(self, credentials: Credentials, own: Finder | None = None) -> GraphClient:
+        from airflow.sdk.configuration import conf
+
+        from airflow_provider_pageconv.graph.client import GraphClient
+        from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT
+
+        settings = self.settings
+        return GraphClient(
+            settings.base_url,
+            credentials,
+            version=settings.api_version,
+            calls_per_second=settings.calls_per_second,
+            timeout=settings.timeout,
+            slow_percent=_percent(
+                "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
+            ),
+            stop_percent=_percent(
+                "usage_stop_percent", conf.get("pageconv", "usage_stop_percent", fallback=str(STOP_PERCENT))
+            ),
+            own=own,
+        )
 
     @property
     def usage(self) -> Usage | None:
         """What the usage headers of the last answer said; ``None`` if it had none."""
-        return self._client.usage if self._client else None
+        return self._last.usage if self._last else None
 
     def page_id(self, page_id: str | None = None) -> str:
         """The Page that a task names, else the connection's.
@@ -224,7 +247,7 @@ class PageConversationsHook(BaseHook):
             user_id=parameters.identifier("user_id", user_id),
             fields=conversation_fields(parse_fields("fields", fields)),
         )
-        return self._nodes(query, page_size)
+        return self._nodes(query, page_size, query.page_id)
 
     def messages(
         self, conversation_id: str, *, fields: str | Sequence[str] | None = None, page_size: int = 100
@@ -246,15 +269,89 @@ class PageConversationsHook(BaseHook):
         )
         return self._nodes(query, page_size)
 
-    def _nodes(self, query: Query, page_size: int) -> Iterator[dict[str, Any]]:
+    def pages(self) -> Iterator[dict[str, Any]]:
+        """The Pages that the token reaches, never with their tokens: for ``.expand(page_id=…)``.
+
+        https://developers.facebook.com/docs/graph-api/reference/user/accounts
+
+        :return: ``{"id", "name", "tasks"}`` of each; of a Page's own token that one, with ``None`` for what it cannot tell.
+        :raises ValueError: the connection cannot be used.
+        :raises GraphError: the API refuses.
+        """
+        from airflow_provider_pageconv.graph.edges import AccountsQuery
+        from airflow_provider_pageconv.graph.errors import GraphRequestError
+        from airflow_provider_pageconv.graph.protocol import Request
+
+        try:
+            for node in self._nodes(AccountsQuery(), 100):
+                yield {name: node.get(name) for name in ("id", "name", "tasks")}
+        except GraphRequestError:
+            page = self.get_conn().get(Request("me", {"fields": "id,name", "metadata": "1"})).data
+            metadata = page.get("metadata")
+            if not isinstance(metadata, dict) or metadata.get("type") != "page":
+                raise
+            yield {"id": page.get("id"), "name": page.get("name"), "tasks": None}
+
+    def token_info(self) -> TokenInfo:
+        """Look at the connection's token: its type, whether it is good, when it ends, what it may do, whose it is.
+
+        The app looks at it where the connection has ``app_id`` and ``app_secret``, else the token at itself, which the API
+        may refuse. The address of this call holds the token, for the API takes it in no other way; no log shows it.
+
+        :return: what the API says; of a token that it refuses, why.
+        :raises ValueError: the connection cannot be used.
+        :raises GraphError: the API does not say.
+        """
+        from airflow_provider_pageconv.graph.errors import GraphAuthError
+        from airflow_provider_pageconv.graph.tokens import TokenInfo, look, read_look
+
+        settings = self.settings
+        token, secret = settings.credentials.token, settings.credentials.app_secret
+        looking = settings.credentials
+        if settings.app_id and secret:
+            looking = Credentials(f"{settings.app_id}|{secret}", secret)
+            _mask(looking)
+        client = self._make_client(looking)
+        try:
+            return read_look(client.get(look(token)).data)
+        except GraphAuthError as error:
+            return TokenInfo(is_valid=False, reason=error.meaning)
+
+    def renew_token(self) -> str:
+        """Have the connection's token extended by 60 days, as Meta recommends for system users.
+
+        https://developers.facebook.com/docs/business-management-apis/system-users/install-apps-and-generate-tokens
+
+        :return: the new token, masked in every log and stored nowhere: put it where your connections come from.
+        :raises ValueError: the connection has no ``app_id`` or no ``app_secret``.
+        :raises GraphError: the API refuses; a token that has ended cannot be renewed.
+        """
+        from airflow_provider_pageconv.graph.errors import GraphTransientError
+        from airflow_provider_pageconv.graph.tokens import read_token, renewal
+
+        settings = self.settings
+        token, secret = settings.credentials.token, settings.credentials.app_secret
+        if not settings.app_id or not secret:
+            raise ValueError(
+                f"The connection {self.pageconv_conn_id!r} cannot renew its token: its extra takes the app_id and the "
+                "app_secret of the app that the token belongs to."
+            )
+        answer = self._make_client(settings.credentials).get(renewal(token, settings.app_id, secret))
+        renewed = read_token(answer.data)
+        if renewed is None:
+            raise GraphTransientError("the answer brings no token", remedy="Try again later")
+        _mask(Credentials(renewed, secret))
+        return renewed
+
+    def _nodes(self, query: Query, page_size: int, page_id: str | None = None) -> Iterator[dict[str, Any]]:
         from airflow_provider_pageconv.graph.paging import Pager, all_rows
 
         parameters.count("page_size", page_size)
-        get = self.get_conn().get
+        get = self.get_conn(page_id).get
         return (row.node for row in all_rows(Pager(query, page_size), get))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection with one call.
+        """Try the connection, with one call where the token is a Page's own.
 
         :return: whether it is good, and a sentence that says so or what to do.
         """
@@ -265,14 +362,23 @@ class PageConversationsHook(BaseHook):
             # https://developers.facebook.com/docs/graph-api/overview: metadata=1 tells the type of a node.
             node = self.get_conn().get(Request("me", {"fields": "id", "metadata": "1"})).data
             page_id = self.settings.page_id
+            metadata = node.get("metadata")
+            if isinstance(metadata, dict) and metadata.get("type") == "user":
+                return self._test_user_token(page_id)
         except (AirflowException, GraphError, ValueError) as error:
             return False, str(error)
-        metadata = node.get("metadata")
-        if isinstance(metadata, dict) and metadata.get("type") == "user":
-            return False, "The access token is a user's, not a Page's: put the own one of the Page in."
         if page_id and node.get("id") != page_id:
             return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in."
         return True, f"The access token is good{f' for the Page {page_id}' if page_id else ''}."
+
+    def _test_user_token(self, page_id: str | None) -> tuple[bool, str]:
+        from airflow_provider_pageconv.graph.tokens import find_own_token
+
+        if page_id:
+            _mask(Credentials(find_own_token(page_id, self.get_conn().get), self.settings.credentials.app_secret))
+            return True, f"The access token is a user's, and brings the own one of the Page {page_id}."
+        reached = sum(1 for _ in self.pages())
+        return reached > 0, f"The access token is a user's, and reaches {reached} Pages; each task has to name one."
 
 
 def _mask(credentials: Credentials) -> None:

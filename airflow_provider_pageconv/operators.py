@@ -229,7 +229,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             release_after=self.release_slot_after,
         )
         settled = spec.window.until + self.settle if spec.window.until else None
-        export = Export(spec, folders, hook.get_conn(), open_store(fs, path.path), policy, settled=settled)
+        export = Export(spec, folders, hook.get_conn(spec.page_id), open_store(fs, path.path), policy, settled=settled)
         self._export = export
         if self._killed:
             export.kill()

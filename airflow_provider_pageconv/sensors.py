@@ -136,11 +136,12 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
         try:
             checked = self._checked()
             hook = PageConversationsHook(checked["pageconv_conn_id"])
-            request = probe(hook.page_id(checked["page_id"]), checked["platform"])
+            page_id = hook.page_id(checked["page_id"])
+            request = probe(page_id, checked["platform"])
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
         try:
-            usage, named, done = hook.get_conn().get(request).usage, None, True
+            usage, named, done = hook.get_conn(page_id).get(request).usage, None, True
         except GraphRateLimitError as error:
             log.info("%s", error)
             usage, named, done = error.usage, error.retry_after, False

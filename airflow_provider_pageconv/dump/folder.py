@@ -137,7 +137,9 @@ class FolderExport:
         self._saved_at = now
 
     def _smallest_of_list(self) -> Request:
-        return self._pager.query.smallest()
+        query = self._pager.query
+        assert isinstance(query, ConversationsQuery)
+        return query.smallest()
 
     def _rules(self) -> tuple[Scope, Listing]:
         began = moment(self.progress.began).timestamp()

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
-import requests.auth
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_pageconv.graph.errors import (
@@ -38,33 +37,34 @@ _CHUNK = 64 * 1024
 _PATIENCE = 5
 """An answer may take this many times the time-out as long as something arrives; a server that drips is left."""
 
-_PROOF = re.compile(r"(appsecret_proof=)[0-9A-Fa-f]+")
+_SECRETS = re.compile(r"((?:appsecret_proof|input_token|access_token|fb_exchange_token|client_secret)=)[^&\s\"']+")
+"""What the API takes in the address only."""
+
+_LONGEST_ERROR = 64 * 1024
+"""No error is longer; what is, is not looked at for one."""
+
+Finder = Callable[[Callable[[Request], Answer]], Credentials]
+"""Finds other credentials with some calls, which it is handed the way to make."""
 
 
 _WIRE_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.response", "urllib3.util.retry")
 
 
-class _HideProof(logging.Filter):
-    """Keeps the proof, which the API takes in the address only, out of urllib3's lines."""
+class _HideSecrets(logging.Filter):
+    """Keeps what is secret in an address out of urllib3's lines."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(_PROOF.sub(r"\1***", arg) if isinstance(arg, str) else arg for arg in record.args)
+            record.args = tuple(_SECRETS.sub(r"\1***", arg) if isinstance(arg, str) else arg for arg in record.args)
         return True
 
 
-_hide_proof = _HideProof()
+_hide_secrets = _HideSecrets()
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sets the header itself, so that requests looks for no other credentials (``.netrc``)."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+def _set_later(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Each call sets its own header; where requests is told nothing, it looks for credentials elsewhere (``.netrc``)."""
+    return request
 
 
 class GraphClient:
@@ -79,6 +79,8 @@ class GraphClient:
     :param sleep: waits for some seconds.
     :param slow_percent: usage from which on calls become slower.
     :param stop_percent: usage that counts as a limit.
+    :param own: finds the Page's own token, once, where the API refuses the one at hand because it is none; those calls are
+        not counted and keep no pace. ``None``: the refusal is an error.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class GraphClient:
         sleep: Callable[[float], object] = time.sleep,
         slow_percent: float = SLOW_PERCENT,
         stop_percent: float = STOP_PERCENT,
+        own: Finder | None = None,
     ) -> None:
         self.version = version
         self.stop_percent = stop_percent
@@ -101,7 +104,9 @@ class GraphClient:
         self.usage: Usage | None = None
         self.calls = 0
         self._root = f"{base_url.rstrip('/')}/{version}"
-        self._proof = credentials.proof
+        self._credentials = credentials
+        self._own = own
+        self._finding = threading.Lock()
         self._timeout = timeout
         self._clock = clock
         self._sleep = sleep
@@ -109,12 +114,12 @@ class GraphClient:
         self.pace = Pace(calls_per_second, slow_percent=slow_percent, stop_percent=stop_percent)
         self._warned_of_version = False
         self._session = requests.Session()
-        self._session.auth = _Bearer(credentials.token)
+        self._session.auth = _set_later
         self._prepared: tuple[requests.PreparedRequest, Callable[..., requests.Response]] | None = None
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=32))
         for name in _WIRE_LOGGERS:
-            logging.getLogger(name).addFilter(_hide_proof)
+            logging.getLogger(name).addFilter(_hide_secrets)
 
     def get(self, request: Request) -> Answer:
         """Make one call, and again with growing pauses while the trouble is a passing one.
@@ -189,20 +194,34 @@ class GraphClient:
         :param abandoned: looked at while the body arrives.
         :raises GraphTransientError: nothing came that could be read.
         :raises GraphRequestError: the server cannot be called at all.
+        :raises GraphError: the token is not the Page's own, and brings none.
         """
+        used = self._credentials
+        response = self._exchange(request, used, abandoned)
+        if self._own is None or not _wants_page_token(response, request):
+            return response
+        with self._finding:
+            if self._credentials is used:
+                self._credentials = self._own(
+                    lambda one: decipher(self._exchange(one, used, abandoned), one),
+                )
+        return self._exchange(request, self._credentials, abandoned)
+
+    def _exchange(self, request: Request, credentials: Credentials, abandoned: threading.Event) -> Response:
         try:
-            return self._call(request, abandoned)
+            return self._call(request, credentials, abandoned)
         except Exception as error:  # noqa: BLE001 - whatever a body that is none brings about
             failure = _without_address(error)
         # Raised out here: requests quotes the address, and with it the proof, in what would hang on as its context.
         raise failure
 
-    def _call(self, request: Request, abandoned: threading.Event) -> Response:
+    def _call(self, request: Request, credentials: Credentials, abandoned: threading.Event) -> Response:
         params = dict(request.params)
-        if self._proof:
-            params["appsecret_proof"] = self._proof
+        if proof := credentials.proof:
+            params["appsecret_proof"] = proof
         template, send = self._prepared or self._prepare()
         call = template.copy()
+        call.headers["Authorization"] = f"Bearer {credentials.token}"
         call.url = f"{template.url}/{request.path}?{urlencode(params)}" if params else f"{template.url}/{request.path}"
         with send(call, timeout=self._timeout) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
@@ -219,6 +238,17 @@ class GraphClient:
         settings: Any = self._session.merge_environment_settings(template.url, {}, True, None, None)
         self._prepared = template, functools.partial(self._session.get_adapter(template.url).send, **settings)
         return self._prepared
+
+
+def _wants_page_token(response: Response, request: Request) -> bool:
+    """Whether an answer refuses a token because it is not the Page's own."""
+    if len(response.body) > _LONGEST_ERROR or b'"error"' not in response.body:
+        return False
+    try:
+        decipher(response, request)
+    except GraphError as error:
+        return error.wants_page_token
+    return False
 
 
 def _without_address(error: Exception) -> GraphError:

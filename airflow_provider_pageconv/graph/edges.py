@@ -1,4 +1,4 @@
-"""The conversations and messages edges: what to ask, and what came back.
+"""The edges that are walked, conversations, messages, accounts: what to ask, and what came back.
 
 https://developers.facebook.com/docs/graph-api/reference/page/conversations and
 https://developers.facebook.com/docs/graph-api/results on paging.
@@ -21,7 +21,7 @@ NESTED_MESSAGES = 25
 _NESTED = "messages"
 
 
-def _in_path(node_id: str) -> str:
+def in_path(node_id: str) -> str:
     """Quote an id so that it stays one segment of a path, whatever is in it.
 
     :raises GraphUnavailableError: no quoting keeps it from being read as a step within the path.
@@ -62,7 +62,7 @@ class ConversationsQuery:
             params["user_id"] = self.user_id
         if after is not None:
             params["after"] = after
-        return Request(f"{_in_path(self.page_id)}/conversations", params, True, _limited_as(self.platform))
+        return Request(f"{in_path(self.page_id)}/conversations", params, True, _limited_as(self.platform))
 
     def smallest(self) -> Request:
         """The cheapest call on this edge."""
@@ -129,7 +129,7 @@ class MessagesQuery:
         params = {"fields": str(self.fields), "limit": str(limit)}
         if after is not None:
             params["after"] = after
-        return Request(f"{_in_path(self.conversation_id)}/messages", params, True, _limited_as(self.platform))
+        return Request(f"{in_path(self.conversation_id)}/messages", params, True, _limited_as(self.platform))
 
     def smallest(self) -> Request:
         """The cheapest call on this edge."""
@@ -153,7 +153,38 @@ class MessagesQuery:
         return replace(self, fields=self.fields.dropping(dropped, MESSAGES))
 
 
-Query = ConversationsQuery | MessagesQuery
+@dataclass(frozen=True)
+class AccountsQuery:
+    """What to ask of ``/me/accounts``: the Pages that a user's token reaches.
+
+    https://developers.facebook.com/docs/graph-api/reference/user/accounts
+
+    :param fields: of the Pages.
+    """
+
+    fields: tuple[str, ...] = ("id", "name", "tasks")
+
+    def request(self, limit: int, nested: int, after: str | None) -> Request:  # noqa: ARG002 - one signature for all
+        params = {"fields": ",".join(self.fields), "limit": str(limit)}
+        if after is not None:
+            params["after"] = after
+        return Request("me/accounts", params, True)
+
+    @property
+    def nested(self) -> int:
+        return 0
+
+    def without(self, error: GraphFieldError) -> tuple[AccountsQuery, list[str]] | None:
+        """Drop what was refused but for the id; ``None`` where nothing else was."""
+        kept = tuple(name for name in self.fields if name == "id" or name not in error.fields)
+        return (replace(self, fields=kept), []) if kept != self.fields else None
+
+    def dropping(self, dropped: Iterable[str]) -> AccountsQuery:  # noqa: ARG002 - one signature for all
+        """What other walks saw to be refused is not of this edge."""
+        return self
+
+
+Query = ConversationsQuery | MessagesQuery | AccountsQuery
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ class GraphError(Exception):
     :param is_transient: whether Meta says that the same call may succeed later.
     """
 
+    wants_page_token = False
+    """Whether it is the Page's own token that is missing."""
+
     def __init__(
         self,
         meaning: str,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from airflow_provider_pageconv import json_text
@@ -94,7 +95,7 @@ class Credentials:
     token: str = field(repr=False)
     app_secret: str | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def proof(self) -> str | None:
         """The ``appsecret_proof`` of this token: https://developers.facebook.com/docs/graph-api/guides/secure-requests."""
         if not self.app_secret:
@@ -269,18 +270,22 @@ def _auth_error(code: int | None, subcode: int | None, lower: str, facts: Mappin
             **facts,
         )
     if "page access token" in lower:
-        return GraphAuthError(
-            "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
-        )
+        return _not_a_pages(GraphAuthError, facts)
     meaning, remedy = _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
     return GraphAuthError(meaning, remedy=remedy, **facts)
 
 
+def _not_a_pages(kind: type[GraphError], facts: Mapping[str, Any]) -> GraphError:
+    error = kind(
+        "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
+    )
+    error.wants_page_token = True
+    return error
+
+
 def _permission_error(code: int | None, text: str, facts: Mapping[str, Any]) -> GraphError:
     if code == 210 or "page access token is required" in text.lower():
-        return GraphPermissionError(
-            "the access token is not a Page's", remedy="Put the Page's own access token into the connection", **facts
-        )
+        return _not_a_pages(GraphPermissionError, facts)
     missing = [name for name in _PERMISSIONS if re.search(rf"\b{name}\b", text)]
     if missing:
         meaning = f"a permission is missing: {', '.join(missing)}"

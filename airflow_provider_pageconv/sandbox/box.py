@@ -215,7 +215,7 @@ class Box:
             date=date,
         )
         cursors = Cursors(seed, cursor_style)
-        self.api = GraphApi(self.pages, (), cursors, self.rules)
+        self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()))
         self.derived_token = self.api.derived_token(self.page)
         for page in self.pages.values():
             self.add_token(self.api.derived_token(page), page)
@@ -244,9 +244,13 @@ class Box:
         with self.lock:
             self.requests.clear()
 
-    def add_token(self, token: str, page: Page | None) -> None:
-        """Let a further token in: a Page's, or, with None, a user's."""
-        self.api.accesses[token] = Access(token, page)
+    def add_token(self, token: str, page: Page | None, reaches: Iterable[str] | None = None, **facts: Any) -> None:
+        """Let a further token in: a Page's, or, with None, a user's.
+
+        :param reaches: ids of the Pages that a user's token reaches; all of them if left out.
+        :param facts: what `/debug_token` says of it, such as `type="SYSTEM_USER"` or `expires_at`.
+        """
+        self.api.accesses[token] = Access(token, page, facts, frozenset(reaches) if reaches is not None else None)
 
     def remove_token(self, token: str) -> None:
         """Shut a token out: calls with it answer 190 from now on."""

@@ -7,6 +7,7 @@ https://developers.facebook.com/docs/messenger-platform/conversations
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import re
@@ -30,6 +31,7 @@ from airflow_provider_pageconv.sandbox.twists import Twist, bend, intrude
 
 VERSIONS = tuple(f"v{number}.0" for number in range(21, 27))
 DEFAULT_LIMIT = 25
+APP_ID = "1234567890"
 _KEPT_ROWS = 4096
 _VERSION = re.compile(r"v(\d+)\.(\d+)")
 
@@ -122,10 +124,16 @@ class Answer:
 
 @dataclass
 class Access:
-    """What a token opens: one Page, or, for a user's token, the Pages of that user."""
+    """What a token opens: one Page, or, for a user's token, the Pages of that user.
+
+    :param facts: what `/debug_token` says of it beside the usual; one whose `expires_at` has come is refused.
+    :param reaches: ids of the Pages that a user's token reaches; all of them if left out.
+    """
 
     token: str
     page: Page | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reaches: frozenset[str] | None = None
 
 
 @dataclass
@@ -146,11 +154,19 @@ class GraphApi:
     as JSON by all that decides what they look like: it may forget them at any time.
     """
 
-    def __init__(self, pages: Mapping[str, Page], accesses: Iterable[Access], cursors: Cursors, rules: Rules) -> None:
+    def __init__(
+        self,
+        pages: Mapping[str, Page],
+        accesses: Iterable[Access],
+        cursors: Cursors,
+        rules: Rules,
+        now: Callable[[], float],
+    ) -> None:
         self.pages = pages
         self.accesses = {access.token: access for access in accesses}
         self.cursors = cursors
         self.rules = rules
+        self._now = now
         self._encoded: dict[Hashable, EncodedRow] = {}
 
     def derived_token(self, page: Page) -> str:
@@ -197,8 +213,12 @@ class GraphApi:
             code = self.rules.no_token_code or (2500 if swallowed or call.parts[:1] == ["me"] else 104)
             raise GraphApiError(2500, errors.NO_TOKEN) if code == 2500 else errors.usual(104)
         access = self.accesses.get(token)
+        if token == self.app_token and call.parts == ["debug_token"]:
+            access = Access(token)
         if access is None:
             raise GraphApiError(190, f"Malformed access token {token}")
+        if self._has_ended(access):
+            raise GraphApiError(190, "Error validating access token: Session has expired", subcode=463)
         proof = call.params.get("appsecret_proof")
         if proof is not None and (self.rules.app_secret is None or not _same(proof, self.proof_of(token))):
             raise GraphApiError(
@@ -209,6 +229,14 @@ class GraphApi:
                 100, "API calls from the server require an appsecret_proof argument", type="GraphMethodException"
             )
         return access
+
+    def _has_ended(self, access: Access) -> bool:
+        return 0 < int(access.facts.get("expires_at", 0)) <= self._now()
+
+    @property
+    def app_token(self) -> str | None:
+        """The app's own token, where it has a secret."""
+        return f"{APP_ID}|{self.rules.app_secret}" if self.rules.app_secret else None
 
     # ---- where it goes
 
@@ -222,6 +250,8 @@ class GraphApi:
             raise GraphApiError(2500, "An unknown path was requested: /")
         if parts == ["debug_token"]:
             return self._debug_token(at)
+        if parts == ["oauth", "access_token"]:
+            return self._renew(at)
         if len(parts) > 2:
             raise GraphApiError(2500, "Unknown path components: /" + "/".join(parts[1:]))
         return self._node_or_edge(at, parts[0], parts[1] if len(parts) == 2 else None)
@@ -280,6 +310,9 @@ class GraphApi:
             raise GraphApiError(190, "This method must be called with a Page Access Token")
         raise errors.usual(self.rules.user_token_error)
 
+    def _reaches(self, access: Access, page: Page) -> bool:
+        return access.page is page or (access.page is None and (access.reaches is None or page.id in access.reaches))
+
     # ---- nodes
 
     def _asked(self, at: _Context, node_type: str) -> tuple[Field, ...]:
@@ -324,7 +357,7 @@ class GraphApi:
         }
         if at.access.page is page:
             node["access_token"] = at.access.token
-        elif at.access.page is None:
+        elif self._reaches(at.access, page):
             node["access_token"] = self.derived_token(page)
             node["tasks"] = ["ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"]
         for field in fields:
@@ -337,7 +370,7 @@ class GraphApi:
         text = at.call.params.get("fields")
         fields = parse_fields(text) if text else _plain(_ACCOUNTS_DEFAULT)
         self._check(fields, "Page", at.version)
-        pages = list(self.pages.values())
+        pages = [page for page in self.pages.values() if self._reaches(at.access, page)]
         return self._edge(
             at,
             Places(len(pages)),
@@ -347,6 +380,22 @@ class GraphApi:
             source=text or "",
             twist=at.twist,
         )
+
+    def _renew(self, at: _Context) -> dict[str, Any]:
+        """A token for one that is still good."""
+        params = at.call.params
+        if params.get("grant_type") != "fb_exchange_token" or not params.get("fb_exchange_token"):
+            raise errors.bad_parameter("Missing grant_type or fb_exchange_token")
+        if params.get("client_id") != APP_ID or params.get("client_secret") != self.rules.app_secret:
+            raise GraphApiError(101, "Error validating application. Cannot get application info due to a system error.")
+        access = self.accesses.get(params["fb_exchange_token"])
+        if access is None or self._has_ended(access):
+            raise GraphApiError(190, "Error validating access token: Session has expired", subcode=463)
+        lasts = 60 * 86400 if params.get("set_token_expires_in_60_days") == "true" else 0
+        ends = int(self._now()) + lasts if lasts else 0
+        token = f"SANDBOX-RENEWED-{hashlib.sha256(f'{access.token}/{ends}'.encode()).hexdigest()[:32].upper()}"
+        self.accesses[token] = Access(token, access.page, {**access.facts, "expires_at": ends}, access.reaches)
+        return {"access_token": token, "token_type": "bearer", **({"expires_in": lasts} if lasts else {})}
 
     def _debug_token(self, at: _Context) -> dict[str, Any]:
         asked = at.call.params.get("input_token")
@@ -363,7 +412,7 @@ class GraphApi:
             }
         else:
             data = {
-                "app_id": "1234567890",
+                "app_id": APP_ID,
                 "type": "USER" if access.page is None else "PAGE",
                 "application": "Sandbox",
                 "data_access_expires_at": 0,
@@ -376,6 +425,9 @@ class GraphApi:
             }
             if access.page is not None:
                 data["profile_id"] = access.page.id
+            data |= access.facts
+            if self._has_ended(access):
+                data |= {"is_valid": False, "error": {"code": 190, "subcode": 463, "message": "Session has expired"}}
         return {"data": {**data, **self.rules.debug_token}}
 
     def _thread_node(

@@ -297,12 +297,19 @@ def test_a_good_connection_without_a_page_is_called_good_too(sandbox: Sandbox, m
     assert PageConversationsHook().test_connection() == (True, "The access token is good.")
 
 
-@pytest.mark.parametrize("page_id", [None, PAGE])
-def test_a_user_s_token_is_told(page_id: str | None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "page_id, good, sentence",
+    [
+        (PAGE, True, f"The access token is a user's, and brings the own one of the Page {PAGE}."),
+        (None, True, "The access token is a user's, and reaches 1 Pages; each task has to name one."),
+    ],
+)
+def test_a_user_s_token_is_told(
+    page_id: str | None, good: bool, sentence: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether the connection names a Page or not."""
     connect(monkeypatch, sandbox, password=sandbox.user_token, extra={"page_id": page_id})
-    sentence = "The access token is a user's, not a Page's: put the own one of the Page in."
-    assert PageConversationsHook().test_connection() == (False, sentence)
+    assert PageConversationsHook().test_connection() == (good, sentence)
 
 
 def test_a_connection_that_is_not_there_is_told() -> None:

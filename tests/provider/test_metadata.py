@@ -200,8 +200,8 @@ class TestPackaging:
     """What `pip install` brings, and what it does not."""
 
     def test_dependencies(self, pyproject: dict[str, Any]) -> None:
-        """Airflow from 3.2 on, `requests`, `pendulum`, and nothing more."""
-        assert pyproject["project"]["dependencies"] == ["apache-airflow>=3.2,<4", "requests", "pendulum"]
+        """Airflow from 3.2 on, `requests`, `pendulum`, `msgspec`, which Airflow brings along, and nothing more."""
+        assert pyproject["project"]["dependencies"] == ["apache-airflow>=3.2,<4", "requests", "pendulum", "msgspec"]
         installed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
         assert {str(requirement) for requirement in installed if requirement.marker is None} == {
             "apache-airflow<4,>=3.2",

@@ -1,0 +1,191 @@
+"""Tokens of every kind: a user's becomes the Page's own, is looked at and renewed, and none of them is ever shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRateLimitError
+from airflow_provider_pageconv.hooks import PageConversationsHook
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
+from airflow_provider_pageconv.sandbox.graph_api import APP_ID
+
+NOW = datetime(2026, 11, 21, 10, 0, tzinfo=timezone.utc)
+SECRET = "sandbox-app-secret"
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    """Three Pages."""
+    with Sandbox(pages=3, conversations=4, app_secret=SECRET, require_proof=True, now=NOW) as running:
+        yield running
+
+
+def hook(monkeypatch: pytest.MonkeyPatch, box: Sandbox, token: str, **extra: Any) -> PageConversationsHook:
+    """A hook on a connection with a token."""
+    more = {"page_id": box.page.id, "calls_per_second": 0, "app_secret": SECRET, "app_id": APP_ID, **extra}
+    connection = {"conn_type": "pageconv", "host": box.url, "password": token, "extra": more}
+    monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_DEFAULT", json.dumps(connection))
+    return PageConversationsHook()
+
+
+def calls(box: Sandbox) -> list[str]:
+    """The paths that were asked for, in order."""
+    return [request.path.partition("/")[2].partition("/")[2] for request in box.requests]
+
+
+def test_a_page_token_is_used_as_it_is(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs not one call more."""
+    assert len(list(hook(monkeypatch, box, box.token).conversations())) == 4
+    assert calls(box) == [f"{box.page.id}/conversations"]
+
+
+@pytest.mark.parametrize("code", [190, 210])
+def test_a_user_s_token_becomes_the_page_s_own_once(code: int, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the proof that belongs to it; the calls after that take it at once."""
+    box.rules.user_token_error = code
+    one = hook(monkeypatch, box, box.user_token)
+    conversations = list(one.conversations(page_size=2))
+    list(one.messages(conversations[0]["id"]))
+    conversation, page = f"{box.page.id}/conversations", box.page.id
+    assert calls(box) == [conversation, page, conversation, conversation, f"{conversations[0]['id']}/messages"]
+    assert [request.params["appsecret_proof"] for request in box.requests[2:]] == [box.proof(box.derived_token)] * 3
+
+
+def test_each_page_has_a_token_of_its_own(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One user's token reads all the Pages that it reaches, each at its own pace."""
+    one = hook(monkeypatch, box, box.user_token, page_id=None)
+    pages = list(one.pages())
+    assert [page["id"] for page in pages] == list(box.pages)
+    assert all(set(page) == {"id", "name", "tasks"} for page in pages)
+    for page in pages:
+        assert len(list(one.conversations(page["id"]))) == 4
+    assert one.get_conn(pages[0]["id"]) is not one.get_conn(pages[1]["id"])
+
+
+def test_where_the_page_does_not_give_its_token_the_list_of_pages_does(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second way is tried where the first one is refused."""
+    box.faults.add(Fault(code=200, path=f"/{box.page.id}", times=1, when=lambda call: call.parts == [box.page.id]))
+    assert len(list(hook(monkeypatch, box, box.user_token).conversations())) == 4
+    assert calls(box)[1:3] == [box.page.id, "me/accounts"]
+
+
+def test_a_token_that_brings_none_of_the_page_is_told_with_what_is_missing(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person has no task on it."""
+    box.add_token("SOMEBODY-ELSE", None, reaches=[])
+    with pytest.raises(GraphAuthError) as caught:
+        list(hook(monkeypatch, box, "SOMEBODY-ELSE").conversations())
+    assert str(caught.value) == (
+        f"Graph API: the access token is not the Page's own, and brings no token of the Page {box.page.id}. Give the person "
+        "or the system user whose token it is a task on the Page (MESSAGING or MODERATE) and the token pages_show_list and "
+        "pages_messaging, or put the Page's own token into the connection."
+    )
+
+
+def test_a_limit_met_on_the_way_to_the_page_s_token_is_a_limit(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a reason to give up."""
+    box.faults.add(Fault(code=4, times=1, when=lambda call: call.parts == [box.page.id]))
+    one = hook(monkeypatch, box, box.user_token)
+    with pytest.raises(GraphRateLimitError):
+        list(one.conversations())
+    assert len(list(one.conversations())) == 4
+
+
+def test_a_missing_permission_is_no_reason_to_look_for_another_token(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays what it is."""
+    box.faults.add(Fault(code=200, times=1, on="conversations"))
+    with pytest.raises(GraphPermissionError, match="a permission is missing"):
+        list(hook(monkeypatch, box, box.token).conversations())
+    assert len(box.requests) == 1
+
+
+def test_a_page_s_own_token_reaches_that_page(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its person may do there it cannot tell."""
+    assert list(hook(monkeypatch, box, box.token).pages()) == [
+        {"id": box.page.id, "name": box.page.name, "tasks": None}
+    ]
+
+
+def test_a_token_tells_what_it_is(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at by the app, with its own token."""
+    ends = NOW + timedelta(days=9)
+    box.add_token(
+        "OF-THE-SYSTEM", None, type="SYSTEM_USER", expires_at=int(ends.timestamp()), scopes=["pages_messaging"]
+    )
+    info = hook(monkeypatch, box, "OF-THE-SYSTEM").token_info()
+    assert (info.type, info.is_valid, info.expires_at, info.data_access_expires_at) == ("system_user", True, ends, None)
+    assert (info.scopes, info.app_id, info.page_id) == (("pages_messaging",), APP_ID, None)
+    own = hook(monkeypatch, box, box.token).token_info()
+    assert (own.type, own.page_id, own.expires_at) == ("page", box.page.id, None)
+    assert box.requests[-1].params["appsecret_proof"] == box.proof(f"{APP_ID}|{SECRET}")
+    assert "OF-THE-SYSTEM" not in repr(info)
+
+
+def test_without_the_app_a_token_is_looked_at_by_itself(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API may refuse that."""
+    box.rules.require_proof = False
+    assert hook(monkeypatch, box, box.user_token, app_id=None, app_secret=None).token_info().type == "user"
+    gone = hook(monkeypatch, box, "NOBODY-S", app_id=None, app_secret=None).token_info()
+    assert (gone.is_valid, gone.reason) == (False, "the access token is not valid")
+
+
+def test_a_token_that_has_ended_says_so(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is refused wherever it is used."""
+    box.add_token("OVER", None, expires_at=int(NOW.timestamp()) - 1)
+    one = hook(monkeypatch, box, "OVER")
+    info = one.token_info()
+    assert (info.is_valid, info.reason) == (False, "Session has expired")
+    with pytest.raises(GraphAuthError, match="has expired"):
+        list(one.conversations())
+
+
+def test_a_token_is_renewed_for_sixty_days(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new one is handed out, and as good as the old one."""
+    ends = int((NOW + timedelta(days=9)).timestamp())
+    box.add_token("OF-THE-SYSTEM", None, type="SYSTEM_USER", expires_at=ends)
+    renewed = hook(monkeypatch, box, "OF-THE-SYSTEM").renew_token()
+    assert renewed != "OF-THE-SYSTEM"
+    assert hook(monkeypatch, box, renewed).token_info().expires_at == NOW + timedelta(days=60)
+    assert len(list(hook(monkeypatch, box, renewed).conversations())) == 4
+
+
+def test_a_token_that_has_ended_cannot_be_renewed(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing brings it back."""
+    box.add_token("OVER", None, expires_at=int(NOW.timestamp()) - 1)
+    with pytest.raises(GraphAuthError, match="has expired"):
+        hook(monkeypatch, box, "OVER").renew_token()
+
+
+@pytest.mark.parametrize("missing", ["app_id", "app_secret"])
+def test_without_the_app_a_token_cannot_be_renewed(missing: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what the connection lacks; no call is made."""
+    with pytest.raises(ValueError, match=r"cannot renew its token: its extra takes the app_id and the app_secret"):
+        hook(monkeypatch, box, box.user_token, **{missing: None}).renew_token()
+    assert box.requests == []
+
+
+def test_no_log_shows_any_of_the_tokens(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG, where urllib3 tells the address of each call."""
+    ends = int((NOW + timedelta(days=9)).timestamp())
+    box.add_token("OF-THE-SYSTEM", None, type="SYSTEM_USER", expires_at=ends)
+    caplog.set_level(logging.DEBUG)
+    one = hook(monkeypatch, box, "OF-THE-SYSTEM")
+    list(one.conversations())
+    one.token_info()
+    renewed = one.renew_token()
+    assert "debug_token?input_token=***" in caplog.text
+    for secret in ("OF-THE-SYSTEM", renewed, box.derived_token, SECRET, f"{APP_ID}%7C{SECRET}"):
+        assert secret not in caplog.text
