@@ -82,10 +82,11 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     # Airflow prefixes the names of the fields from `conn-fields` with `extra__pageconv__`.
                     "placeholders": {
-                        "password": "the Page's access token",
+                        "password": "the Page's access token, or a user's or system user's",
                         "host": "https://graph.facebook.com",
                         "page_id": "the Page's numeric id",
                         "app_secret": "only if the app requires proof for its calls",
+                        "app_id": "with the secret: tokens can be looked at and renewed",
                         "api_version": "v26.0",
                         "calls_per_second": "2",
                         "timeout": "60",
@@ -102,6 +103,11 @@ def get_provider_info() -> dict[str, Any]:
                         "If given, every call carries the appsecret_proof of its token.",
                         "string",
                         format="password",
+                    ),
+                    "app_id": _field(
+                        "App id",
+                        "With the app secret, tokens can be looked at in full and renewed.",
+                        "string",
                     ),
                     "api_version": _field(
                         "Graph API version",

@@ -140,6 +140,25 @@ def test_the_task_s_page_comes_before_the_connection_s(
         assert {call.path.split("/")[2] for call in box.requests if call.edge == "conversations"} == {used}
 
 
+def test_one_user_s_token_exports_every_page_that_it_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look for each Page's own token, which lies in no file, and counts among no calls of the export."""
+    files = local(tmp_path / "export")
+    with Sandbox(conversations=4, messages=30, pages=2, long_every=2, app_secret="secret", require_proof=True) as box:
+        monkeypatch.setenv(CONNECTION, connection(box, token=box.user_token, app_secret="secret", page_id=None))
+        for page_id, page in box.pages.items():
+            box.forget()
+            result = run(files.url, page_id=page_id)
+            assert result["conversations"] == len(box.data(page_id)["threads"])
+            assert len([call for call in box.requests if call.path.endswith(f"/{page_id}")]) == 1
+            assert result["api_calls"] == len(box.requests) - 2  # the look, and the call that was refused before it
+            token = box.api.derived_token(page)
+            assert not [
+                path
+                for path in (tmp_path / "export").rglob("*")
+                if path.is_file() and token in path.read_text("latin-1")
+            ]
+
+
 def test_since_alone_ends_at_run_after_less_settle_rounded_up(box: Sandbox, tmp_path: Path) -> None:
     """So that every try of the run, and every Clear, exports the same window."""
     files = local(tmp_path / "export")
