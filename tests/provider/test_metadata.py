@@ -122,7 +122,7 @@ class TestContent:
         """The secret among them is shown as one, and every field may be left empty."""
         (connection_type,) = info["connection-types"]
         fields = connection_type["conn-fields"]
-        assert set(fields) == {"page_id", "app_secret", "api_version", "calls_per_second", "timeout"}
+        assert set(fields) == {"page_id", "app_secret", "app_id", "api_version", "calls_per_second", "timeout"}
         assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == {"app_secret"}
         assert all("null" in field["schema"]["type"] for field in fields.values())
 
