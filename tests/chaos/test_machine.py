@@ -157,8 +157,8 @@ class Machine(RuleBasedStateMachine):
         self.before: dict[str, Snapshot] = {}
         self.began: dict[str, datetime] = {}
         self.clears = self.runs = 0
-        self.from_nothing = [0]
-        """After how many calls a try began that may know nothing of those before: the first, or one that late listings mislead."""
+        self.from_nothing: list[int] = []
+        """After how many calls each try began: what the ones before it were given, it may not know."""
         self.done = False
         self.had: dict[str, tuple[set[str], dict[str, bool]]] = {}
         """By folder, what was published: conversations, and messages with whether they have details."""
@@ -224,8 +224,7 @@ class Machine(RuleBasedStateMachine):
         for folder in self.folders:
             if folder not in self.before:
                 self.before[folder], self.began[folder] = Snapshot.of(self.world.box, folder), self.world.now
-        if self.world.late:
-            self.from_nothing.append(len(self.world.box.requests))
+        self.from_nothing.append(len(self.world.box.requests))
         store, client = MemoryStore(self.world, crash), WorldClient(self.world, crash)
         hands = SimulatedHands(client.exchange, self.world, seed=self.random.randrange(2**32), loses=0.02)
         export = Export(self.spec(), self.folders, client, store, self.policy)
