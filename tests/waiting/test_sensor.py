@@ -124,7 +124,7 @@ class Sensing:
             "AIRFLOW_CONN_SENSE",
             json.dumps({"conn_type": "pageconv", "password": "TOKEN", "extra": {"page_id": "100"}}),
         )
-        monkeypatch.setattr(PageConversationsHook, "get_conn", lambda _: self.client)
+        monkeypatch.setattr(PageConversationsHook, "get_conn", lambda _, page_id=None: self.client)
         # In `poke` mode Airflow sleeps by itself.
         fake = SimpleNamespace(sleep=self.time.sleep, monotonic=self.time.monotonic)
         monkeypatch.setattr(airflow_sensor, "time", fake)
