@@ -318,7 +318,8 @@ class Machine(RuleBasedStateMachine):
     def clear(self) -> None:
         """Clear the run, as a user does; a folder that it has published already is walked anew."""
         for folder, manifest in self.world.published().items():
-            if manifest["run_key"]["clear_number"] == self.clears:
+            key = manifest["run_key"]
+            if (key["run_id"], key["clear_number"]) == (f"r{self.runs}", self.clears):
                 self.before.pop(folder, None)
         self.clears += 1
         met["clear"] += 1
