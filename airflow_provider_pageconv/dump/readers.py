@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 READERS = 4
 """Threads of one folder that are read at the same time: at 2 calls a second enough for answers that take 2 s."""
 
+_LAST = 2 * READERS
+"""So many threads are the last ones of a folder."""
+
 _SHORT_IN_VAIN = 20
 """So often in a row a thread's own edge may bring no more than the short list inside the row; then such are believed."""
 
@@ -209,13 +212,22 @@ class Readers:
                 del self._later[hashed]
                 self._offer(hashed)
         if self._ready and not self._are_aside:
-            yield Target(self._ready[0], 0.0)
+            yield Target(self._next_ready(idle=idle), 0.0)
         elif self._later:
             thread = min(self._later, key=self._later.__getitem__)
             yield Target(thread, self._later[thread])
         if self._rounds.aside:
             at_rest = self._are_aside or not (self._ready or self._later or self._busy)
             yield from self._offers_of_round(times, due=idle and at_rest)
+
+    def _next_ready(self, *, idle: bool) -> bytes:
+        """One that is being read goes before one that is not; of the last ones that of which most is missing.
+
+        So they end about at the same time: each is a chain of calls, and one alone is slower than the pace.
+        """
+        if not idle or len(self._ready) > _LAST:
+            return self._ready[0]
+        return max(self._ready, key=lambda hashed: self._readings[hashed].missing)
 
     def _offers_of_round(self, times: Moments, *, due: bool) -> Iterator[Target]:
         rounds = self._rounds
@@ -244,8 +256,8 @@ class Readers:
         hashed = target.thread
         self._busy.add(hashed)
         self._later.pop(hashed, None)
-        if self._ready and hashed == self._ready[0]:
-            self._ready.popleft()
+        if hashed in self._ready:
+            self._ready.remove(hashed)
         pager = self._pagers.get(hashed)
         if pager is None:
             reading = self._readings[hashed]

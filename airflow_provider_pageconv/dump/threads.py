@@ -103,6 +103,11 @@ class Reading:
         count = self.message_count
         return count is not None and len(self.seen) < count
 
+    @property
+    def missing(self) -> int:
+        """How many messages are still to come, as far as is known."""
+        return (self.message_count or 0) - len(self.seen)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; the hashes are kept beside it, since they grow."""
         return {
