@@ -138,6 +138,7 @@ def _dlt(task: dict[str, Any], *, parallel: bool) -> int:
         NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION="false",
         PIPELINES_DIR=task["into"],
     )
+    asked = fields(task).replace("{", "{{").replace("}", "}}")  # in braces dlt looks for expressions of its own
     resources: list[Any] = [
         {
             "name": f"conversations_{folder}",
@@ -145,7 +146,7 @@ def _dlt(task: dict[str, Any], *, parallel: bool) -> int:
             "parallelized": parallel,
             "endpoint": {
                 "path": f"{PAGE_ID}/conversations",
-                "params": {"fields": fields(task), "limit": 100, "folder": folder, "platform": "messenger"},
+                "params": {"fields": asked, "limit": 100, "folder": folder, "platform": "messenger"},
                 "data_selector": "data",
                 "paginator": {"type": "json_link", "next_url_path": "paging.next"},
             },
