@@ -254,7 +254,8 @@ class Carrier:
             return self._worth(record) > row[0], False
         thread = digest(str(record.get("_conversation_id")))
         gone = known.execute("SELECT 1 FROM whole WHERE id = ?", (thread,)).fetchone() is not None
-        gone = (gone and not self._came_later(record)) or thread in self._listed.gone
+        gone = gone and not self._came_later(record) and not self._may_lie_behind(record)
+        gone = gone or thread in self._listed.gone
         return not gone or self._spec.keep_deleted, gone
 
     def _came_later(self, record: Mapping[str, Any]) -> bool:
@@ -264,6 +265,10 @@ class Carrier:
             return began is not None and moment(str(record.get("_fetched_at"))) > began
         except (ValueError, TypeError):
             return False
+
+    def _may_lie_behind(self, record: Mapping[str, Any]) -> bool:
+        """Whether a message may be listed behind the window's end: a bare id gets its time back when newer ones go away."""
+        return self._spec.window.until is not None and record.get("created_time") is None
 
     def _conversation(self, record: Mapping[str, Any], known: sqlite3.Connection) -> tuple[bool, bool]:
         """Whether a conversation of the predecessor stays; the messages that do were settled before."""

@@ -591,9 +591,7 @@ class Nights(RuleBasedStateMachine):
         had = tuple(by_id(records) for records in self.rows(json.loads(before) if before else None))
         looks = self.looks[run.first :]
         elsewhere = self.elsewhere(key)
-        verdict = Verdict(
-            run, manifest, conversations, messages, (had[0], had[1]), looks, elsewhere, frozenset(self.regained)
-        )
+        verdict = Verdict(run, manifest, conversations, messages, (had[0], had[1]), looks, elsewhere)
         verdict.give()
         threads = set(conversations) | {record["_conversation_id"] for record in messages.values()}
         assert in_the_moment or not threads & self.erased, "an erasure was undone"
@@ -601,7 +599,9 @@ class Nights(RuleBasedStateMachine):
         assert doubles <= self.regained, f"messages stand in two windows: {doubles - self.regained}"
         assert all(is_undated(messages[one]) != is_undated(verdict.elsewhere[one]) for one in doubles)
         met["bare id of a message that got its details back"] += len(doubles)
-        met["bare id of a backfill that has a time again"] += len(verdict.turned_out_later)
+        met["bare id of a backfill that has a time again"] += sum(
+            map(is_undated, (had[1][one] for one in self.regained & had[1].keys()))
+        )
         met["manifests judged"] += 1
         met["messages carried"] += manifest["messages_carried"]
         met["conversations carried"] += manifest["conversations_carried"]

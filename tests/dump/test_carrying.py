@@ -199,6 +199,25 @@ def test_a_backfill_after_the_daily_windows_writes_no_bare_id_that_they_hold(tmp
     assert_counts_are_of_the_files(files)
 
 
+def test_a_bare_id_of_a_backfill_stays_when_it_turns_out_to_be_of_a_later_day(tmp_path: Path) -> None:
+    """When newer messages are unsent the API tells its time again: it is listed, and not gone, although it is not of the window."""
+    files = local(tmp_path)
+    with page(folders={"inbox": 1}, messages=5) as box:
+        [thread] = threads(box)
+        for hour in range(1, 30):
+            box.page.add_message(thread, at=NOW + timedelta(hours=hour))
+        box.clock.advance(2 * DAY)  # type: ignore[attr-defined]
+        export(box, store_of(files), run="backfill", until=NOW)
+        bare = {record["id"] for record in files.records("messages") if record.get("created_time") is None}
+        for _ in range(9):
+            box.page.unsend(box.page.thread(thread).messages[0].id)
+        manifest = export(box, store_of(files), run="again", until=NOW, keep_deleted=False)
+        dated = {message["id"] for message in box.data()["threads"][0]["visible"] if "created_time" in message}
+    assert bare & dated
+    assert bare <= set(ids(files, "messages"))
+    assert manifest["messages_gone"] == 0
+
+
 def test_a_window_of_which_nobody_can_tell_says_so(tmp_path: Path) -> None:
     """Messages without a time are left out and counted, with their number and what helps."""
     files = local(tmp_path / "data")
