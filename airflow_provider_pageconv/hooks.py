@@ -378,7 +378,10 @@ class PageConversationsHook(BaseHook):
             _mask(Credentials(find_own_token(page_id, self.get_conn().get), self.settings.credentials.app_secret))
             return True, f"The access token is a user's, and brings the own one of the Page {page_id}."
         reached = sum(1 for _ in self.pages())
-        return reached > 0, f"The access token is a user's, and reaches {reached} Pages; each task has to name one."
+        if not reached:
+            return False, "The access token is a user's, and reaches no Page: give whoever it belongs to a task on one."
+        pages = "1 Page" if reached == 1 else f"{reached} Pages"
+        return True, f"The access token is a user's, and reaches {pages}; each task has to name one."
 
 
 def _mask(credentials: Credentials) -> None:

@@ -298,18 +298,37 @@ def test_a_good_connection_without_a_page_is_called_good_too(sandbox: Sandbox, m
 
 
 @pytest.mark.parametrize(
-    "page_id, good, sentence",
+    "reaches, page_id, good, sentence",
     [
-        (PAGE, True, f"The access token is a user's, and brings the own one of the Page {PAGE}."),
-        (None, True, "The access token is a user's, and reaches 1 Pages; each task has to name one."),
+        (None, PAGE, True, f"The access token is a user's, and brings the own one of the Page {PAGE}."),
+        (None, None, True, "The access token is a user's, and reaches 1 Page; each task has to name one."),
+        (
+            [],
+            None,
+            False,
+            "The access token is a user's, and reaches no Page: give whoever it belongs to a task on one.",
+        ),
+        (
+            [],
+            PAGE,
+            False,
+            f"Graph API: the access token is not the Page's own, and brings no token of the Page {PAGE}.",
+        ),
     ],
 )
 def test_a_user_s_token_is_told(
-    page_id: str | None, good: bool, sentence: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    reaches: list[str] | None,
+    page_id: str | None,
+    good: bool,
+    sentence: str,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether the connection names a Page or not."""
-    connect(monkeypatch, sandbox, password=sandbox.user_token, extra={"page_id": page_id})
-    assert PageConversationsHook().test_connection() == (good, sentence)
+    """Whether the connection names a Page or not, and what it brings."""
+    sandbox.add_token("SOMEBODY-S", None, reaches)
+    connect(monkeypatch, sandbox, password="SOMEBODY-S", extra={"page_id": page_id})
+    told, said = PageConversationsHook().test_connection()
+    assert (told, said[: len(sentence)]) == (good, sentence)
 
 
 def test_a_connection_that_is_not_there_is_told() -> None:
