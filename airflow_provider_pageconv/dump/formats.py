@@ -98,13 +98,7 @@ class PartWriter:
 
     def discard(self) -> None:
         """Leave the file unfinished and remove it."""
-
-        def leave() -> None:
-            with contextlib.suppress(OSError):  # a full disk, for one: what cannot be written is not wanted any more
-                self._file.close()
-            self.path.unlink(missing_ok=True)
-
-        self._packing.finish(leave) if self._packing else leave()
+        self._packing.finish(self._leave) if self._packing else self._leave()
 
     def _hand_over(self) -> None:
         if self._failed is not None:
@@ -133,11 +127,17 @@ class PartWriter:
     def _finish(self) -> Part:
         if self._packer:
             self._put(self._packer.flush())
-        if self._failed is None:
-            with told(self._told):
-                self._file.close()
-            return Part(self.stream, self.records, self._size, self._sha256.hexdigest())
-        raise self._failed
+        if self._failed is not None:
+            self._leave()
+            raise self._failed
+        with told(self._told):
+            self._file.close()
+        return Part(self.stream, self.records, self._size, self._sha256.hexdigest())
+
+    def _leave(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk, for one: what cannot be written is not wanted any more
+            self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -207,6 +207,7 @@ class TestPackaging:
             "apache-airflow<4,>=3.2",
             "requests",
             "pendulum",
+            "msgspec",
         }
 
     def test_extras(self, pyproject: dict[str, Any]) -> None:
