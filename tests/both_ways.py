@@ -52,7 +52,7 @@ def take(page: Any, fast: FastReader, spec: Spec, scope: Scope, times: Moments) 
     progress = Progress(export_id="e", began="2026-11-21T12:00:00Z")
     output = Kept(spec, progress)
     seen = IdSet()
-    readers = Readers(spec, progress, scope, output, seen, lambda: list_query(spec, "inbox").smallest())
+    readers = Readers(spec, progress, scope, output, seen, list_query(spec, "inbox").ids)
     rows = readers.begin_all(page, fast, times, FETCHED_AT)
     records = [(*rest, json.dumps(json.loads(line), sort_keys=True)) for *rest, line in output.lines]
     return {

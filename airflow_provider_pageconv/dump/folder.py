@@ -126,7 +126,7 @@ class FolderExport:
         self._pager = Pager(query, spec.page_size, self.progress.walk.pager)
         self._fast = FastReader(query, self._pager.nested)
         scope, self._listing = self._rules()
-        self._readers = Readers(spec, self.progress, scope, self._output, resumed.seen, self._smallest_of_list)
+        self._readers = Readers(spec, self.progress, scope, self._output, resumed.seen, self._ids_of_list)
         self._readers.resume(resumed.readings, resumed.read)
         self._list_busy = False
         self._list_at = 0.0
@@ -136,10 +136,10 @@ class FolderExport:
         self._saving = False
         self._saved_at = now
 
-    def _smallest_of_list(self) -> Request:
+    def _ids_of_list(self, rows: int) -> Request:
         query = self._pager.query
         assert isinstance(query, ConversationsQuery)
-        return query.smallest()
+        return query.ids(rows)
 
     def _rules(self) -> tuple[Scope, Listing]:
         began = moment(self.progress.began).timestamp()

@@ -21,7 +21,7 @@ from airflow_provider_pageconv.dump.rounds import Rounds, Stage
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.threads import Reading, Scope, Thread
 from airflow_provider_pageconv.graph.client import pause_after
-from airflow_provider_pageconv.graph.edges import EdgePage, MessagesQuery, Query, Row
+from airflow_provider_pageconv.graph.edges import EdgePage, MessagesQuery, Query, Row, read_page
 from airflow_provider_pageconv.graph.errors import (
     GraphCursorError,
     GraphError,
@@ -53,6 +53,10 @@ _REFUSED_IN_ROW = 20
 """So many threads in a row may be refused for themselves alone; then it is the folder that is refused."""
 
 _CONTROLS = 8
+
+_LISTED = 25
+"""Rows of the list among which a control is sought where all that were known are refused."""
+
 _UNREAD = Thread()
 
 
@@ -83,18 +87,24 @@ class Readers:
     """Reads the threads of a folder.
 
     :param progress: counts, and what else a checkpoint keeps; it is changed.
-    :param smallest: makes the cheapest request on the folder's list.
+    :param ids_of_list: makes the request for the ids of so many rows of the folder's list.
     :param seen: hashes of the threads that are done; it is changed.
     """
 
     def __init__(
-        self, spec: Spec, progress: Progress, scope: Scope, output: Output, seen: IdSet, smallest: Callable[[], Request]
+        self,
+        spec: Spec,
+        progress: Progress,
+        scope: Scope,
+        output: Output,
+        seen: IdSet,
+        ids_of_list: Callable[[int], Request],
     ) -> None:
         self._spec = spec
         self._progress = progress
         self.scope = scope
         self._output = output
-        self._smallest = smallest
+        self._ids_of_list = ids_of_list
         self._seen, self._new_seen, self._new_whole = seen, bytearray(), bytearray()
         self._readings: dict[bytes, Reading] = {}
         self._ready: deque[bytes] = deque()
@@ -105,6 +115,8 @@ class Readers:
         self._refused: dict[bytes, GraphError] = {}
         """Threads that were refused in a row, each for itself alone as far as anybody can tell yet."""
         self._control: str | None = None
+        self._controls_refused: set[str] = set()
+        """Controls that were refused since one was answered well."""
         self._control_busy = False
         self._control_attempts = 0
         self._control_at = 0.0
@@ -270,12 +282,12 @@ class Readers:
         return pager.request()
 
     def _control_request(self) -> Request:
-        """Something that gave an answer before: messages of a thread, or, where none gave any, the list."""
+        """Something that gave an answer before: messages of a thread, or, where none did or does any more, the list."""
         controls = self._progress.controls
-        self._control = controls[0] if controls else None
+        self._control = next((one for one in controls if one not in self._controls_refused), None)
         if self._control is None:
-            return self._smallest()
-        return MessagesQuery(self._control, message_fields(None), self._spec.platform).smallest()
+            return self._ids_of_list(_LISTED if controls else 1)
+        return MessagesQuery(self._control, message_fields(None), self._spec.platform).ids(1)
 
     def put_back(self, target: Target) -> None:
         """A call ended without an answer that says anything: it is offered again."""
@@ -366,7 +378,7 @@ class Readers:
         :raises GraphError: the folder cannot go on.
         """
         if target.thread is None:
-            return self._take_control(times)
+            return self._take_control(answer, times)
         hashed = target.thread
         reading, pager = self._readings[hashed], self._pagers[hashed]
         thread = reading.thread
@@ -505,15 +517,29 @@ class Readers:
 
     # ---- controls
 
-    def _take_control(self, times: Moments) -> bool:
+    def _take_control(self, answer: Answer, times: Moments) -> bool:
         """A control was answered; an empty list is an answer, too: what was in it may be gone."""
         self._control_busy, self._control_attempts, self._control_at = False, 0, 0.0
+        if self._control is not None:
+            self._controls_refused.clear()
+        elif self._controls_refused and (listed := self._listed(answer)):
+            self._note_control(listed, proven=True)
+            self._controls_refused.clear()
+            return False
         gone, was_limit = self._rounds.control_answered()
         for hashed in gone:
             if self._readings[hashed].thread.check:
                 self._progress.gone.append(hashed.hex())
             self._give_up(hashed, times)
         return was_limit
+
+    def _listed(self, answer: Answer) -> str | None:
+        """A thread that the list shows now, one that is not set aside if there is any: all that was known may be gone."""
+        try:
+            names = [row.id for row in read_page(answer.data).rows]
+        except GraphTransientError:
+            return None
+        return min(names, key=lambda name: digest(name) in self._rounds.aside, default=None)
 
     def _fail_control(self, error: GraphError, times: Moments) -> None:
         self._control_busy = False
@@ -536,6 +562,7 @@ class Readers:
         if self._control in controls:
             controls.remove(self._control)
             controls.append(self._control)
+            self._controls_refused.add(self._control)
         raise GraphRateLimitError(
             "what was given before is not given now: a limit that does not say so",
             remedy="Stop calling and come back later",

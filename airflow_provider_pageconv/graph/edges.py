@@ -64,9 +64,9 @@ class ConversationsQuery:
             params["after"] = after
         return Request(f"{in_path(self.page_id)}/conversations", params, True, _limited_as(self.platform))
 
-    def smallest(self) -> Request:
-        """The cheapest call on this edge."""
-        return replace(self, fields=Fields(("id",), (), False), message_fields=None).request(1, 0, None)
+    def ids(self, rows: int) -> Request:
+        """Ask for the ids of the first rows alone."""
+        return replace(self, fields=Fields(("id",), (), False), message_fields=None).request(rows, 0, None)
 
     @property
     def nested(self) -> int:
@@ -114,7 +114,7 @@ class ConversationsQuery:
 
 def probe(page_id: str, platform: str) -> Request:
     """The cheapest call that meets the limit of a Page's conversations."""
-    return ConversationsQuery(page_id, platform, "all", None, Fields((), (), False)).smallest()
+    return ConversationsQuery(page_id, platform, "all", None, Fields((), (), False)).ids(1)
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class MessagesQuery:
             params["after"] = after
         return Request(f"{in_path(self.conversation_id)}/messages", params, True, _limited_as(self.platform))
 
-    def smallest(self) -> Request:
-        """The cheapest call on this edge."""
-        return replace(self, fields=Fields(("id",), (), False)).request(1, 0, None)
+    def ids(self, rows: int) -> Request:
+        """Ask for the ids of the newest messages alone."""
+        return replace(self, fields=Fields(("id",), (), False)).request(rows, 0, None)
 
     @property
     def nested(self) -> int:

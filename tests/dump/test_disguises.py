@@ -244,6 +244,30 @@ def test_a_control_that_is_gone_itself_is_not_asked_for_ever(tmp_path: Path) -> 
     assert time.passed < 30 * 60
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["others are listed", "nothing is listed any more"])
+def test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked(tmp_path: Path, *, listed: bool) -> None:
+    """Each of the threads that gave messages is deleted before the first control is asked: that is no limit without end."""
+    files, time = local(tmp_path), SimulatedTime(NOW)
+    with box_of(4) as box:
+        names = [thread.id for thread in box.page.threads()]
+        refusal = box.faults.add(Fault("unavailable", thread=names[1]))
+
+        def strikes(call: Any) -> bool:
+            if call.params["limit"] == "1" and box.page.find_thread(names[0]):
+                for name in names:
+                    if not (listed and name == names[1]):
+                        box.page.delete_thread(name)
+                if listed:
+                    box.page.new_thread("inbox")
+            return False
+
+        box.faults.add(Fault(code=1, when=strikes))
+        manifest = export_in_time(box, store_of(files), time=time, policy=Policy(stay=True, timeout=timedelta(hours=6)))
+        assert refusal.fired
+    assert manifest["conversations_unavailable"] == 1
+    assert manifest["messages"] == 3 * 60 + 25
+
+
 def test_controls_are_no_new_page_for_the_time_out(tmp_path: Path) -> None:
     """A spell under which every second control is answered is given up after ``rate_limit_timeout`` all the same."""
     time = SimulatedTime(NOW)

@@ -86,7 +86,7 @@ def test_a_request_says_whose_limits_count_for_it(platform: str) -> None:
     threads = conversations(platform=platform, folder=FOLDERS[platform][0])
     messages = MessagesQuery("t_1", message_fields(None), platform)
     for query in (threads, messages):
-        for request in (query.request(5, 5, None), query.request(5, 5, "QVFI"), query.smallest()):  # type: ignore[attr-defined]
+        for request in (query.request(5, 5, None), query.request(5, 5, "QVFI"), query.ids(1)):  # type: ignore[attr-defined]
             assert request.limited_as == (platform, "pages")
             assert request.is_list
     assert probe("100", platform).limited_as == (platform, "pages")
@@ -97,14 +97,14 @@ def test_the_cheapest_call_on_an_edge_is_one_id() -> None:
     threads = conversations(
         folder="spam", user_id="77", fields=conversation_fields(None), message_fields=message_fields(None)
     )
-    assert threads.smallest().params == {
+    assert threads.ids(1).params == {
         "platform": "messenger",
         "fields": "id",
         "limit": "1",
         "folder": "spam",
         "user_id": "77",
     }
-    assert MessagesQuery("t_1", message_fields(None)).smallest() == Request(
+    assert MessagesQuery("t_1", message_fields(None)).ids(1) == Request(
         "t_1/messages", {"fields": "id", "limit": "1"}, True, ("messenger", "pages")
     )
     assert probe("100", "instagram").params == {"platform": "instagram", "fields": "id", "limit": "1"}
