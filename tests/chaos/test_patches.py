@@ -39,6 +39,7 @@ TURNS_RED = {
     "1-one-form-of-time": "tests/dump/test_incomplete.py::test_a_window_is_cut_alike_in_whatever_form_the_api_writes_its_times",
     "1-what-says-it-is-gone-is-gone": "tests/dump/test_disguises.py::test_a_spell_on_all_threads_that_ends_loses_nothing",
     "1-controls-are-not-heeded": "tests/dump/test_disguises.py::test_after_a_round_whose_second_control_is_refused_nothing_is_gone",
+    "1-a-page-without-its-controls-is-at-its-limit": "tests/dump/test_disguises.py::test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked",
     "1-a-refused-thread-ends-its-folder": "tests/dump/test_folders.py::test_a_parameter_or_permission_refused_for_one_thread_ends_that_thread",
     "1-another-products-usage-counts": "tests/dump/test_green_means_complete.py::test_another_product_s_usage_neither_slows_nor_ends_an_export",
     "1-a-4xx-that-cannot-be-read-is-final": "tests/dump/test_green_means_complete.py::test_a_4xx_that_cannot_be_read_passes",
