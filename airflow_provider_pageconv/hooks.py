@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from airflow_provider_pageconv.graph.protocol import Answer, Request
     from airflow_provider_pageconv.graph.tokens import TokenInfo
     from airflow_provider_pageconv.graph.usage import Usage
+
+_ATTEMPTS = 2
+"""Calls for one look at a token: whoever waits for it is a person, or an export that can do without."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -110,15 +115,15 @@ def _number(name: str, extra: dict[str, Any], key: str, default: float, *, least
     return number
 
 
-def _percent(option: str, value: str) -> float:
+def _positive(option: str, value: str) -> float:
     """Read what Airflow's configuration says."""
     try:
-        percent = float(value)
+        number = float(value)
     except ValueError:
-        percent = math.nan
-    if not percent > 0:
+        number = math.nan
+    if not number > 0:
         raise ValueError(f"[pageconv] {option} of Airflow's configuration is {value!r}: it takes a number above 0.")
-    return percent
+    return number
 
 
 class PageConversationsHook(BaseHook):
@@ -186,10 +191,10 @@ class PageConversationsHook(BaseHook):
             version=settings.api_version,
             calls_per_second=settings.calls_per_second,
             timeout=settings.timeout,
-            slow_percent=_percent(
+            slow_percent=_positive(
                 "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
             ),
-            stop_percent=_percent(
+            stop_percent=_positive(
                 "usage_stop_percent", conf.get("pageconv", "usage_stop_percent", fallback=str(STOP_PERCENT))
             ),
             own=own,
@@ -302,20 +307,85 @@ class PageConversationsHook(BaseHook):
         :raises ValueError: the connection cannot be used.
         :raises GraphError: the API does not say.
         """
-        from airflow_provider_pageconv.graph.errors import GraphAuthError
-        from airflow_provider_pageconv.graph.tokens import TokenInfo, look, read_look
+        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
+        from airflow_provider_pageconv.graph.tokens import TokenInfo
 
-        settings = self.settings
-        token, secret = settings.credentials.token, settings.credentials.app_secret
-        looking = settings.credentials
-        if settings.app_id and secret:
-            looking = Credentials(f"{settings.app_id}|{secret}", secret)
-            _mask(looking)
-        client = self._make_client(looking)
+        app, own = self._app(), self.settings.credentials
+        if app is not None:
+            with suppress(GraphAuthError, GraphPermissionError, GraphRequestError):  # the token itself may be told
+                return self._look(app)
         try:
-            return read_look(client.get(look(token)).data)
+            return self._look(own)
         except GraphAuthError as error:
-            return TokenInfo(is_valid=False, reason=error.meaning)
+            return TokenInfo(is_valid=False, reason=error.meaning, remedy=error.remedy)
+        except (GraphPermissionError, GraphRequestError):
+            pass  # what it is shows where it is used
+        node = self._me(self._make_client(own))
+        kind = _type_of(node)
+        return TokenInfo(type=kind, is_valid=True, page_id=node.get("id") if kind == "page" else None)
+
+    def _app(self) -> Credentials | None:
+        """The token of the app itself, if the connection has what it takes."""
+        secret = self.settings.credentials.app_secret
+        if not self.settings.app_id or not secret:
+            return None
+        app = Credentials(f"{self.settings.app_id}|{secret}", secret)
+        _mask(app)
+        return app
+
+    def _look(self, looking: Credentials) -> TokenInfo:
+        from airflow_provider_pageconv.graph.tokens import look, read_look
+
+        client = self._make_client(looking)
+        return read_look(client.get(look(self.settings.credentials.token), attempts=_ATTEMPTS).data)
+
+    def look_ahead(self, page_id: str, platform: str) -> list[str]:
+        """Look at the token before an export uses it, where the connection has ``app_id`` and ``app_secret``.
+
+        A user's or system user's token is exchanged for the Page's own on this occasion. A look that fails or is refused
+        changes nothing.
+
+        :return: warnings of what ends soon.
+        :raises GraphAuthError: the token has ended, or is another Page's.
+        :raises GraphPermissionError: a permission or a task is missing for the platform.
+        """
+        from airflow.sdk.configuration import conf
+
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.errors import GraphError
+
+        app = self._app()
+        if app is None or not conf.getboolean("pageconv", "check_token", fallback=True):
+            return []
+        days = _positive("warn_days", conf.get("pageconv", "warn_days", fallback="14"))
+        try:
+            info = self._look(app)
+        except GraphError as error:
+            self.log.info("The access token could not be looked at, which changes nothing: %s", error)
+            return []
+        access.refuse(info, platform, page_id)
+        if info.type in ("user", "system_user"):
+            self._exchange_ahead(page_id, platform)
+        return access.ends_soon(info, datetime.now(timezone.utc), days)
+
+    def _exchange_ahead(self, page_id: str, platform: str) -> None:
+        """Take the Page's own token from the list of Pages, which names the tasks as well."""
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.errors import GraphError
+        from airflow_provider_pageconv.graph.tokens import account, read_token
+
+        client = self._make_client(self.settings.credentials)
+        try:
+            node = account(page_id, lambda request: client.get(request, attempts=_ATTEMPTS))
+        except GraphError:
+            return  # the Page itself may give it, once the API asks for it
+        if node is None:
+            return
+        access.refuse_tasks(node.get("tasks"), platform, page_id)
+        if (token := read_token(node)) is not None:
+            own = Credentials(token, self.settings.credentials.app_secret)
+            _mask(own)
+            self.get_conn(page_id).use(own)
 
     def renew_token(self) -> str:
         """Have the connection's token extended by 60 days, as Meta recommends for system users.
@@ -351,37 +421,74 @@ class PageConversationsHook(BaseHook):
         return (row.node for row in all_rows(Pager(query, page_size), get))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection, with one call where the token is a Page's own.
+        """Try the connection, with none of the calls that Meta limits for conversations.
 
-        :return: whether it is good, and a sentence that says so or what to do.
+        :return: whether it is good, and whose token it is, until when, and what it lacks; or what to do.
         """
-        from airflow_provider_pageconv.graph.errors import GraphError
-        from airflow_provider_pageconv.graph.protocol import Request
+        from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError, GraphTransientError
 
         try:
-            # https://developers.facebook.com/docs/graph-api/overview: metadata=1 tells the type of a node.
-            node = self.get_conn().get(Request("me", {"fields": "id", "metadata": "1"})).data
-            page_id = self.settings.page_id
-            metadata = node.get("metadata")
-            if isinstance(metadata, dict) and metadata.get("type") == "user":
-                return self._test_user_token(page_id)
+            return self._test()
+        except GraphRateLimitError as error:
+            return False, f"A limit is reached, which says nothing of the access token: {error}"
+        except GraphTransientError as error:
+            if error.code is None and error.http_status is not None and error.http_status < 500:
+                return False, f"What answers at {self.settings.base_url} is no Graph API: check the connection's host."
+            return False, str(error)
         except (AirflowException, GraphError, ValueError) as error:
             return False, str(error)
-        if page_id and node.get("id") != page_id:
-            return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in."
-        return True, f"The access token is good{f' for the Page {page_id}' if page_id else ''}."
 
-    def _test_user_token(self, page_id: str | None) -> tuple[bool, str]:
+    def _test(self) -> tuple[bool, str]:
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphTransientError
+
+        client = self._make_client(self.settings.credentials)
+        node = self._me(client)
+        if not isinstance(node.get("id"), str):
+            raise GraphTransientError("the answer is of another shape", http_status=200)
+        info = self.token_info()
+        if info.is_valid is False:
+            raise GraphAuthError(info.reason or "the access token is not valid", remedy=info.remedy)
+        page_id = self.settings.page_id or info.page_id
+        good, whose = self._whose(node, info.type)
+        if not good:
+            return False, f"{whose}."
+        told = access.describe(info, whose, page_id, datetime.now(timezone.utc))
+        useful = any(not access.missing_permissions(info, platform, page_id) for platform in access.PERMISSIONS)
+        return useful, " ".join(filter(None, (told, client.version_note)))
+
+    def _whose(self, node: Mapping[str, Any], kind: str | None) -> tuple[bool, str]:
+        """Whose the token is, and whether that helps."""
         from airflow_provider_pageconv.graph.tokens import find_own_token
 
+        page_id = self.settings.page_id
+        if kind not in ("user", "system_user"):
+            if page_id and node["id"] != page_id:
+                return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in"
+            return True, f"The access token is the own one of the Page {node['id']}"
+        name = "a system user's" if kind == "system_user" else "a user's"
         if page_id:
-            _mask(Credentials(find_own_token(page_id, self.get_conn().get), self.settings.credentials.app_secret))
-            return True, f"The access token is a user's, and brings the own one of the Page {page_id}."
+            own = find_own_token(page_id, self._make_client(self.settings.credentials).get)
+            _mask(Credentials(own, self.settings.credentials.app_secret))
+            return True, f"The access token is {name}, and brings the own one of the Page {page_id}"
         reached = sum(1 for _ in self.pages())
         if not reached:
-            return False, "The access token is a user's, and reaches no Page: give whoever it belongs to a task on one."
+            return False, f"The access token is {name}, and reaches no Page: give whoever it belongs to a task on one"
         pages = "1 Page" if reached == 1 else f"{reached} Pages"
-        return True, f"The access token is a user's, and reaches {pages}; each task has to name one."
+        return True, f"The access token is {name}, and reaches {pages}, of which each task has to name one"
+
+    def _me(self, client: GraphClient) -> Mapping[str, Any]:
+        """What the token says that it is: https://developers.facebook.com/docs/graph-api/overview on ``metadata``."""
+        from airflow_provider_pageconv.graph.protocol import Request
+
+        return client.get(Request("me", {"fields": "id", "metadata": "1"}), attempts=_ATTEMPTS).data
+
+
+def _type_of(node: Mapping[str, Any]) -> str | None:
+    """The type of a node that came with its metadata."""
+    metadata = node.get("metadata")
+    kind = metadata.get("type") if isinstance(metadata, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _mask(credentials: Credentials) -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -68,6 +69,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param keep_deleted: whether a replaced export's records stay that the API is seen not to list any more. What was not
         looked for always stays.
     :param overwrite: replace a published export of the window without reading it: nothing is carried over.
+    :param on_empty: what to do where the API lists no thread at all in any folder, of whatever age, which has causes that
+        look like success: ``warn``, ``ok``, or ``fail``, which publishes nothing.
     :param on_rate_limit: what to do when a limit is reached. ``reschedule`` frees the worker until Meta lets calls through
         again, ``defer`` does so through the triggerer (then a pool and ``max_active_tis_per_dag`` go on counting the task),
         ``wait`` sleeps in the worker, ``fail`` fails the try. Waits of a minute or less are slept in the worker.
@@ -114,6 +117,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         max_part_records: int = 50_000,
         keep_deleted: bool = True,
         overwrite: bool = False,
+        on_empty: str = "warn",
         on_rate_limit: str = "reschedule",
         rate_limit_timeout: timedelta = timedelta(hours=24),
         release_slot_after: timedelta | None = timedelta(hours=1),
@@ -138,6 +142,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.max_part_records = max_part_records
         self.keep_deleted = keep_deleted
         self.overwrite = overwrite
+        self.on_empty = on_empty
         self.on_rate_limit = on_rate_limit
         self.rate_limit_timeout = rate_limit_timeout
         self.release_slot_after = release_slot_after
@@ -168,12 +173,12 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
+        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
 
         try:
             export, spec, folders = self._prepare(context)
-        except ValueError as error:
+        except (ValueError, GraphAuthError, GraphPermissionError) as error:
             raise ExportFailed(str(error)) from None
-        self._wait_until_settled(spec)
         log.info(
             "Exporting %s of the Page %s on %s, window %s.",
             ", ".join(folders),
@@ -201,7 +206,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return self._conclude(context, spec, dict(zip(folders, outcomes, strict=True)))
 
     def _prepare(self, context: Context) -> tuple[Export, Spec, Sequence[str]]:
-        """Check everything that can be checked before the first call."""
+        """Check everything that can be checked before the first call, wait until it may be made, and look at the token."""
         from airflow.sdk import ObjectStoragePath
 
         from airflow_provider_pageconv.dump.export import Export
@@ -228,6 +233,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             timeout=self.rate_limit_timeout,
             release_after=self.release_slot_after,
         )
+        self._wait_until_settled(spec)
+        spec = replace(spec, notes=tuple(hook.look_ahead(spec.page_id, spec.platform)))
         settled = spec.window.until + self.settle if spec.window.until else None
         export = Export(spec, folders, hook.get_conn(spec.page_id), open_store(fs, path.path), policy, settled=settled)
         self._export = export
@@ -265,6 +272,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             platform=checked["platform"],
             page_id=page_id,
             window=Window(since, until),
+            api_version=hook.settings.api_version,
             run_key={
                 "dag_id": ti.dag_id,
                 "run_id": ti.run_id,
@@ -285,6 +293,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                     "max_part_records",
                     "keep_deleted",
                     "overwrite",
+                    "on_empty",
                 )
             },
         )

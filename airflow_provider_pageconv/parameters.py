@@ -16,6 +16,7 @@ from airflow_provider_pageconv.times import round_up
 COMPRESSIONS = ("gzip", "none")
 FILE_FORMATS = ("jsonl",)
 LONGEST_SETTLE = timedelta(days=366)
+ON_EMPTY = ("warn", "ok", "fail")
 ON_RATE_LIMIT = ("reschedule", "defer", "wait", "fail")
 
 _LAST = datetime.max.replace(microsecond=0, tzinfo=timezone.utc) - LONGEST_SETTLE
@@ -175,6 +176,10 @@ def compression(name: str, value: Any) -> str:
     return "gzip" if value is None else _one_of(name, value, COMPRESSIONS)
 
 
+def on_empty(name: str, value: Any) -> str:
+    return _one_of(name, value, ON_EMPTY)
+
+
 def on_rate_limit(name: str, value: Any) -> str:
     return _one_of(name, value, ON_RATE_LIMIT)
 
@@ -209,6 +214,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_part_records": count,
     "keep_deleted": flag,
     "overwrite": flag,
+    "on_empty": on_empty,
     "on_rate_limit": on_rate_limit,
     "rate_limit_timeout": duration,
     "release_slot_after": optional_duration,

@@ -131,7 +131,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "config": {
             "pageconv": {
-                "description": "How exports of Page conversations heed what the Graph API says about its limits.",
+                "description": "How exports of Page conversations heed what the Graph API says about its limits and about their token.",
                 "options": {
                     "usage_slow_percent": {
                         "description": (
@@ -151,6 +151,25 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "float",
                         "example": None,
                         "default": "95",
+                    },
+                    "check_token": {
+                        "description": (
+                            "Whether an export looks at its access token before the first call, where the connection has "
+                            "app_id and app_secret: one that has ended, or lacks a permission, exports nothing."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    },
+                    "warn_days": {
+                        "description": (
+                            "An export warns that its access token, or the token's access to data, ends within so many days."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "14",
                     },
                 },
             }

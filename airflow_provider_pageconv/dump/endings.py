@@ -9,6 +9,10 @@ class DumpRefused(Exception):  # noqa: N818 - a refusal of what was asked for, n
     """The export would break what lies in the destination; the sentence says what to do."""
 
 
+class NothingListed(Exception):  # noqa: N818 - an end that was asked for
+    """The API lists no thread at all, and the task takes that for an error."""
+
+
 class LetGo(Exception):  # noqa: N818 - what was asked for, not a fault
     """Everything is safe; the task may let go of its worker and come back.
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped, Superseded
+from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, NothingListed, Stopped, Superseded
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
 from airflow_provider_pageconv.dump.store import StoreError
@@ -125,6 +125,7 @@ class Engine:
     :param folders: in the order in which they go first.
     :param limits: of the Page's calls.
     :param settled: when the window's late arrivals are in.
+    :param if_empty: what ends all folders where none of them lists any thread; until that is known, none is published.
     :param stop: whether somebody asked for the stop; looked at in each turn.
     :param report: told of every answer, for the progress that a task shows.
     """
@@ -138,6 +139,7 @@ class Engine:
         hands: Hands,
         *,
         settled: datetime | None = None,
+        if_empty: NothingListed | None = None,
         stop: Callable[[], Stop] = lambda: Stop.NO,
         report: Callable[[], None] = lambda: None,
     ) -> None:
@@ -147,6 +149,7 @@ class Engine:
         self._policy = policy
         self._hands = hands
         self._settled = settled
+        self._if_empty = if_empty
         self._stop = stop
         self._report = report
         self._calls: dict[int, _Call] = {}
@@ -176,6 +179,9 @@ class Engine:
         :raises Superseded: a later try of the run is at work.
         """
         self._started = self._hands.monotonic()
+        for folder in self._folders if self._if_empty else ():
+            if folder.is_empty:
+                folder.walk_again()
         self._come_back()
         while True:
             self._heed_stop()
@@ -302,7 +308,12 @@ class Engine:
                 self._save(folder, now)
             elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
                 self._run(folder, Lane.PUBLISH, look, folder.looked)
-            elif folder.is_read and not failed and not isinstance(self._ending, (Stopped, Superseded)):
+            elif (
+                folder.is_read
+                and not failed
+                and self._if_empty is None
+                and not isinstance(self._ending, (Stopped, Superseded))
+            ):
                 self._publishing.add(name)
                 put = folder.publish(self._hands.clock().timestamp(), self._is_stopped)
                 self._run(folder, Lane.PUBLISH, put, lambda manifest, folder=folder: self._published(folder, manifest))  # type: ignore[misc]
@@ -341,7 +352,7 @@ class Engine:
             log.warning("%s", error)  # beside what no further try can change it is no news
             error = self._ending
         if folder.folder not in self.done.errors:
-            foreseen = isinstance(error, (GraphError, StoreError, DumpRefused, WaitedTooLong))
+            foreseen = isinstance(error, (GraphError, StoreError, DumpRefused, WaitedTooLong, NothingListed))
             log.error(
                 "Folder %s: %s", folder.folder, error if foreseen else "a defect", exc_info=None if foreseen else error
             )
@@ -405,6 +416,11 @@ class Engine:
         """Once the lists of all folders were walked, their heads are read again; one that ended counts as walked."""
         live = self._live()
         if all(folder.list_is_walked for folder in live):
+            if self._if_empty is not None and live and all(folder.is_empty for folder in self._folders):
+                for folder in live:
+                    self._end_folder(folder, self._if_empty)
+                return
+            self._if_empty = None
             now = self._times().api
             for folder in live:
                 folder.lists_are_walked(now)

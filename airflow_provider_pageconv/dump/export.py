@@ -12,7 +12,7 @@ from pathlib import Path
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
 from airflow_provider_pageconv.dump.destination import Destination, Manifest
-from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport, refuse
 from airflow_provider_pageconv.dump.layout import Place
@@ -21,7 +21,7 @@ from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
-from airflow_provider_pageconv.dump.summary import Outcome
+from airflow_provider_pageconv.dump.summary import Outcome, nothing_listed
 from airflow_provider_pageconv.dump.workers import Workers
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
@@ -187,10 +187,14 @@ class Export:
         waiting = Limits.newest((folder.progress.waiting for folder in todo), clear_number)
         dropped = list(dict.fromkeys(name for folder in todo for name in folder.progress.dropped))
         controls = list(dict.fromkeys(name for folder in todo for name in folder.progress.controls))
+        refused = list(dict.fromkeys(name for folder in todo for name in folder.progress.controls_refused))
         for folder in todo:
             # What one folder finds out holds for all of them.
             folder.progress.waiting = waiting
-            folder.progress.dropped, folder.progress.controls = dropped, controls
+            folder.progress.dropped = dropped
+            folder.progress.controls, folder.progress.controls_refused = controls, refused
+        # Where an earlier try published a folder, there was something.
+        fails = self._spec.on_empty == "fail" and len(todo) == len(self._folders)
         limits = Limits(self._policy, waiting, stop_percent=self._client.stop_percent)
         engine = Engine(
             todo,
@@ -199,6 +203,7 @@ class Export:
             self._policy,
             hands,
             settled=self._settled,
+            if_empty=NothingListed(nothing_listed(self._spec, self._folders)) if fails else None,
             stop=lambda: self._stop,
             report=lambda: self._report(todo, hands.monotonic()),
         )

@@ -168,6 +168,22 @@ class FolderExport:
         """Whether the list was walked and all its threads were read."""
         return self.phase is Phase.DONE and not len(self._readers)
 
+    @property
+    def _listed(self) -> int:
+        """How many rows the list brought, of whatever age, usable or not."""
+        return self._readers.known + self.progress.unusable
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the list was walked and held nothing."""
+        return self.list_is_walked and not self._listed
+
+    def walk_again(self) -> None:
+        """Walk the list anew, for it was empty the last time, and that is suspicious."""
+        self._listing.walk_again()
+        self._pager.restart()
+        self._changed = True
+
     def lists_are_walked(self, now: float) -> None:
         """The lists of all folders were walked.
 
@@ -397,7 +413,7 @@ class FolderExport:
         spec, destination = self.spec, self.destination
         query = self._pager.query
         assert isinstance(query, ConversationsQuery)
-        document = describe(spec, self.folder, self.progress, query, utc(now))
+        document = describe(spec, self.folder, self.progress, query, utc(now), listed=self._listed)
         carrier = self._carrier()
 
         def may_publish() -> None:

@@ -163,6 +163,11 @@ class Listing:
         walk.pages = walk.found = 0
         self.begun_anew()
 
+    def walk_again(self) -> None:
+        """The list is walked as if it had not been yet."""
+        self.walk.phase, self.walk.pages, self.walk.newest = Phase.WALK, 0, None
+        self.begun_anew()
+
     def begun_anew(self) -> None:
         """The list is read from its top again."""
         walk = self.walk

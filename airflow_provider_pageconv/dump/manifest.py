@@ -14,15 +14,17 @@ from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
+from airflow_provider_pageconv.graph.protocol import version_note
 from airflow_provider_pageconv.times import iso, moment
 
 
 def describe(
-    spec: Spec, folder: str, progress: Progress, query: ConversationsQuery, finished_at: datetime
+    spec: Spec, folder: str, progress: Progress, query: ConversationsQuery, finished_at: datetime, *, listed: int
 ) -> dict[str, Any]:
     """Describe a folder's finished walk; :func:`complete` adds what is settled when it is published.
 
     :param query: what the list was asked for in the end.
+    :param listed: how many conversations the list named, of whatever age.
     """
     counts = progress.counts
     return {
@@ -44,6 +46,9 @@ def describe(
         "threads_undated": counts.threads_undated,
         "conversations_unavailable": counts.conversations_unavailable,
         "conversations_incomplete": counts.conversations_incomplete,
+        "conversations_incomplete_ids": list(progress.incomplete),
+        "conversations_listed": listed,
+        "messages_expected": counts.messages_expected if spec.counts_messages else None,
         "fields": {
             CONVERSATIONS: query.fields.expressions,
             MESSAGES: query.message_fields.expressions if query.message_fields else None,
@@ -57,7 +62,7 @@ def describe(
         "waited_seconds": round(progress.waited_seconds, 3),
         "started_at": progress.began,
         "finished_at": iso(finished_at),
-        "warnings": _warnings(progress, query),
+        "warnings": [*notes(spec, progress.graph_version), *_warnings(progress, query)],
         "provider_version": __version__,
     }
 
@@ -84,6 +89,15 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
         "messages_gone": carried.gone,
     }
     return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}
+
+
+def notes(spec: Spec, answered: str | None) -> list[str]:
+    """Warnings of what concerns the task's calls, not a folder.
+
+    :param answered: the version that answered, if it said so.
+    """
+    note = version_note(answered, spec.api_version) if spec.api_version else None
+    return [*spec.notes, *([note] if note else [])]
 
 
 def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[str]:

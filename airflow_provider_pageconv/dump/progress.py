@@ -32,6 +32,7 @@ class Counts:
     :param threads_undated: conversations that hold some of those.
     :param conversations_undated: left out for want of a time.
     :param conversations_incomplete: with fewer messages than their ``message_count`` says.
+    :param messages_expected: the sum of what ``message_count`` says.
     """
 
     conversations: int = 0
@@ -42,6 +43,7 @@ class Counts:
     conversations_unavailable: int = 0
     conversations_undated: int = 0
     conversations_incomplete: int = 0
+    messages_expected: int = 0
 
 
 @dataclass
@@ -109,8 +111,10 @@ class Progress:
     :param threads_cut: conversations that were read no further, since only undated messages followed.
     :param short_in_vain: in a row, threads whose own edge brought no more than the short list inside the row.
     :param refused: conversations whose messages were refused for themselves alone, by the error's code.
+    :param incomplete: ids of the first conversations with fewer messages than their ``message_count`` says.
     :param unusable: rows that were no objects, or had no id.
     :param controls: threads that gave messages at their own edge, the last ones, then such that came whole with the list.
+    :param controls_refused: those of them that were refused since one was answered well.
     :param looked: whether it was looked for what the replaced export has and the walk did not meet.
     :param gone: hashes (hex) of the conversations among those that do not exist by their own id.
     """
@@ -123,8 +127,10 @@ class Progress:
     threads_cut: int = 0
     short_in_vain: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
     unusable: int = 0
     controls: list[str] = field(default_factory=list)
+    controls_refused: list[str] = field(default_factory=list)
     looked: bool = False
     gone: list[str] = field(default_factory=list)
     truncated: dict[str, int] = field(default_factory=dict)

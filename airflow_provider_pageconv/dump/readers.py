@@ -52,6 +52,9 @@ _SHORT_IN_VAIN = 20
 _REFUSED_IN_ROW = 20
 """So many threads in a row may be refused for themselves alone; then it is the folder that is refused."""
 
+_NAMED = 20
+"""So many conversations that lack messages are named in the manifest."""
+
 _CONTROLS = 8
 
 _LISTED = 25
@@ -115,8 +118,6 @@ class Readers:
         self._refused: dict[bytes, GraphError] = {}
         """Threads that were refused in a row, each for itself alone as far as anybody can tell yet."""
         self._control: str | None = None
-        self._controls_refused: set[str] = set()
-        """Controls that were refused since one was answered well."""
         self._control_busy = False
         self._control_attempts = 0
         self._control_at = 0.0
@@ -284,7 +285,7 @@ class Readers:
     def _control_request(self) -> Request:
         """Something that gave an answer before: messages of a thread, or, where none did or does any more, the list."""
         controls = self._progress.controls
-        self._control = next((one for one in controls if one not in self._controls_refused), None)
+        self._control = next((one for one in controls if one not in self._progress.controls_refused), None)
         if self._control is None:
             return self._ids_of_list(_LISTED if controls else 1)
         return MessagesQuery(self._control, message_fields(None), self._spec.platform).ids(1)
@@ -314,6 +315,7 @@ class Readers:
         bounds, now = Bounds.of(self.scope, times.api), times.api
         taken: list[Any] = []
         found = []
+        expected = 0
         for thread in page.rows:  # a line more in here is felt
             updated = seconds(thread.updated_time, now) if thread.updated_time is not UNSET else None
             messages = None if page.paged and reader.is_paged(thread) else reader.messages(thread, bounds)
@@ -328,7 +330,9 @@ class Readers:
                 if messages:
                     self._new_whole += hashed
                     self._note_control(thread.id, proven=False)
+                    expected += thread.message_count
                 taken.append(thread)
+        self._progress.counts.messages_expected += expected
         self._output.ordinary(taken, fetched_at, messages=reader.nested > 0)
         return found
 
@@ -427,7 +431,11 @@ class Readers:
         held = self.scope.holds(thread, seconds(reading.node.get("updated_time"), times.api))
         counts.conversations_undated += held is None
         counts.conversations_unavailable += thread.unavailable and bool(held)
-        counts.conversations_incomplete += bool(held) and thread.whole and reading.lacks and not thread.unavailable
+        if held and thread.whole and reading.lacks and not thread.unavailable:
+            counts.conversations_incomplete += 1
+            if len(self._progress.incomplete) < _NAMED:
+                self._progress.incomplete.append(reading.id)
+        counts.messages_expected += reading.message_count or 0
         counts.messages_undated += thread.undated
         counts.threads_undated += thread.undated > 0
         self._progress.threads_unordered += not thread.order.newest_first
@@ -521,10 +529,10 @@ class Readers:
         """A control was answered; an empty list is an answer, too: what was in it may be gone."""
         self._control_busy, self._control_attempts, self._control_at = False, 0, 0.0
         if self._control is not None:
-            self._controls_refused.clear()
-        elif self._controls_refused and (listed := self._listed(answer)):
+            self._progress.controls_refused.clear()
+        elif self._progress.controls_refused and (listed := self._listed(answer)):
             self._note_control(listed, proven=True)
-            self._controls_refused.clear()
+            self._progress.controls_refused.clear()
             return False
         gone, was_limit = self._rounds.control_answered()
         for hashed in gone:
@@ -562,7 +570,7 @@ class Readers:
         if self._control in controls:
             controls.remove(self._control)
             controls.append(self._control)
-            self._controls_refused.add(self._control)
+            self._progress.controls_refused.append(self._control)
         raise GraphRateLimitError(
             "what was given before is not given now: a limit that does not say so",
             remedy="Stop calling and come back later",

@@ -20,6 +20,9 @@ class Spec:
     :param max_part_records: the most records in one file.
     :param keep_deleted: whether what the API is seen not to list any more stays in a replaced export.
     :param overwrite: whether a replaced export is not even read.
+    :param on_empty: what to do where the API lists no thread at all: ``ok``, ``warn`` or ``fail``.
+    :param api_version: the version that is asked for, such as ``v26.0``.
+    :param notes: what was found before the first call and belongs into every manifest.
     """
 
     platform: str
@@ -36,10 +39,20 @@ class Spec:
     max_part_records: int = 50_000
     keep_deleted: bool = True
     overwrite: bool = False
+    on_empty: str = "warn"
+    api_version: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts_messages(self) -> bool:
+        """Whether all messages of every conversation are owed, so that ``message_count`` says how many."""
+        return self.messages and self.window.since is None and self.window.until is None
 
     def fingerprint(self) -> str:
         """A hash of the parameters that decide records or files: only an export of the same ones goes on."""
         deciding = asdict(replace(self, page_size=0, keep_deleted=True, overwrite=False, run_key={}))
+        for name in ("on_empty", "api_version", "notes"):
+            del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def staging_name(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_pageconv.dump.manifest import notes
 from airflow_provider_pageconv.dump.spec import Spec
+from airflow_provider_pageconv.graph.fields import FOLDERS
 
 _COUNTS = (
     "conversations",
@@ -40,6 +42,7 @@ class Outcome:
         files = self.manifest["files"]
         return {
             **{key: self.manifest.get(key, 0) for key in _COUNTS},
+            "messages_expected": self.manifest.get("messages_expected"),
             "files": len(files),
             "bytes": sum(file["bytes"] for file in files),
             "api_calls": int(self.manifest["api_calls"]),
@@ -56,7 +59,7 @@ def summary(spec: Spec, destination: str, outcomes: Mapping[str, Outcome]) -> di
     """
     folders = {folder: outcome.numbers() for folder, outcome in outcomes.items()}
     manifests = [outcome.manifest for outcome in outcomes.values()]
-    warnings = [f"{folder}: {warning}" for folder, one in outcomes.items() for warning in one.manifest["warnings"]]
+    expected = [numbers["messages_expected"] for numbers in folders.values()]
     since, until = spec.window.since, spec.window.until
     return {
         "destination": destination,
@@ -68,8 +71,55 @@ def summary(spec: Spec, destination: str, outcomes: Mapping[str, Outcome]) -> di
         "finished_at": max((manifest["finished_at"] for manifest in manifests), default=None),
         "manifests": [outcome.manifest_path for outcome in outcomes.values()],
         **{key: sum(numbers[key] for numbers in folders.values()) for key in _SUMS},
+        "messages_expected": None if None in expected else sum(expected),
         # The folders of a task wait together.
         "waited_seconds": max((numbers["waited_seconds"] for numbers in folders.values()), default=0.0),
         "folders": folders,
-        "warnings": warnings,
+        "warnings": list(_warnings(spec, outcomes)),
     }
+
+
+def _warnings(spec: Spec, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Those of all folders; what concerns the task's calls, and not a folder, once."""
+    of_the_task: dict[str, None] = {}
+    of_folders = []
+    for folder, outcome in outcomes.items():
+        known = notes(spec, outcome.manifest["graph_version"])
+        for warning in outcome.manifest["warnings"]:
+            if warning in known:
+                of_the_task[warning] = None
+            else:
+                of_folders.append(f"{folder}: {warning}")
+    yield from of_the_task
+    yield from of_folders
+    empty = all(outcome.manifest.get("conversations_listed") == 0 for outcome in outcomes.values())
+    # That nothing is in spam, or in the other lists beside the first, is no news.
+    if spec.on_empty != "ok" and empty and FOLDERS[spec.platform][0] in outcomes:
+        yield nothing_listed(spec, list(outcomes))
+
+
+def nothing_listed(spec: Spec, folders: Sequence[str]) -> str:
+    """What it may mean that the API lists no thread at all.
+
+    https://developers.facebook.com/docs/messenger-platform/conversations
+    """
+    where = f"of the Page {spec.page_id} on {spec.platform}"
+    lists = (
+        f"The lists {', '.join(folders)} {where} hold" if len(folders) > 1 else f"The list {folders[0]} {where} holds"
+    )
+    causes = [
+        "the app has no Advanced Access, so that only people with a role in it are seen",
+        "the person who gave the token has no task on the Page (MESSAGING or MODERATE)",
+        "it is the wrong platform",
+    ]
+    if spec.platform == "instagram":
+        causes += [
+            "the account does not allow access to its messages (Settings, Messages, Connected tools)",
+            "all threads are Requests that were idle for 30 days",
+        ]
+    if spec.user_id:
+        causes.append("the user_id is not this Page's name for the person")
+    return (
+        f"{lists} no conversation at all, of whatever age. Known causes: {'; '.join(causes)}. "
+        "Where it is right, on_empty='ok' says so."
+    )

@@ -23,13 +23,21 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
 )
 from airflow_provider_pageconv.graph.pace import Pace
-from airflow_provider_pageconv.graph.protocol import Answer, Credentials, PageReader, Request, Response, decipher
+from airflow_provider_pageconv.graph.protocol import (
+    Answer,
+    Credentials,
+    PageReader,
+    Request,
+    Response,
+    decipher,
+    version_note,
+)
 from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT, Usage, read_usage
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-"""Calls that :meth:`GraphClient.get` makes for one request while trouble is passing."""
+"""Calls that :meth:`GraphClient.get` makes for one request while trouble is passing, if it is told no other number."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -112,7 +120,8 @@ class GraphClient:
         self._sleep = sleep
         self._turn = threading.Lock()
         self.pace = Pace(calls_per_second, slow_percent=slow_percent, stop_percent=stop_percent)
-        self._warned_of_version = False
+        self.version_note: str | None = None
+        """What there is to say of the version that answered."""
         self._session = requests.Session()
         self._session.auth = _set_later
         self._prepared: tuple[requests.PreparedRequest, Callable[..., requests.Response]] | None = None
@@ -121,9 +130,14 @@ class GraphClient:
         for name in _WIRE_LOGGERS:
             logging.getLogger(name).addFilter(_hide_secrets)
 
-    def get(self, request: Request) -> Answer:
+    def use(self, credentials: Credentials) -> None:
+        """Take other credentials from the next call on."""
+        self._credentials = credentials
+
+    def get(self, request: Request, *, attempts: int = ATTEMPTS) -> Answer:
         """Make one call, and again with growing pauses while the trouble is a passing one.
 
+        :param attempts: so many calls at most.
         :raises GraphError: what :func:`decipher` makes of the answer; :class:`GraphTransientError` once passing trouble
             has outlasted all attempts.
         """
@@ -133,10 +147,10 @@ class GraphClient:
             try:
                 return self.read(request, self._within_patience(request))
             except GraphTransientError as error:
-                if attempt == ATTEMPTS or isinstance(error, GraphTooLargeError):
+                if attempt >= attempts or isinstance(error, GraphTooLargeError):
                     raise
                 pause = pause_after(attempt)
-                log.warning("%s Trying again in %.1f s (%d of %d).", error, pause, attempt, ATTEMPTS - 1)
+                log.warning("%s Trying again in %.1f s (%d of %d).", error, pause, attempt, attempts - 1)
                 self._sleep(pause)
                 attempt += 1
 
@@ -156,14 +170,9 @@ class GraphClient:
         self.usage = read_usage(response.headers, request.limited_as)
         answer = decipher(response, request, reader)
         self.pace.heed(answer.usage)
-        if answer.version and answer.version != self.version and not self._warned_of_version:
-            self._warned_of_version = True
-            log.warning(
-                "The API answered as %s although %s was asked for: that version is dead or not yet alive. "
-                "Set api_version in the connection.",
-                answer.version,
-                self.version,
-            )
+        if self.version_note is None and (note := version_note(answer.version, self.version)):
+            self.version_note = note
+            log.warning("%s", note)
         return answer
 
     def _within_patience(self, request: Request) -> Response:

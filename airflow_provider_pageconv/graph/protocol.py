@@ -32,6 +32,7 @@ DEFAULT_VERSION = "v26.0"
 
 LIMIT_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})
 ABUSE_CODE = 368
+DEAD_CODES = frozenset({102, 190})
 
 _LIMIT_MEANINGS = {
     4: "the app has used up its calls",
@@ -86,6 +87,21 @@ _VERSION = re.compile(r"v\d{1,3}\.\d{1,2}\Z")
 def is_version(text: str) -> bool:
     """Whether a text names a version of the API, such as ``v26.0``."""
     return bool(_VERSION.match(text))
+
+
+def version_note(answered: str | None, asked: str) -> str | None:
+    """What is said where another version answered than was asked for; ``None`` where none did.
+
+    https://developers.facebook.com/docs/graph-api/guides/versioning
+
+    :param answered: as the header ``facebook-api-version`` names it, if it was there.
+    """
+    if not answered or answered == asked:
+        return None
+    return (
+        f"The API answered as {answered} although {asked} was asked for: that version is dead or not yet alive. "
+        "Set api_version in the connection."
+    )
 
 
 @dataclass(frozen=True)
@@ -247,7 +263,7 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
             **facts,
         )
     no_token = "access token must be used" in lower or "access token is required" in lower
-    if code in (190, 102) or (code in (104, 2500) and no_token):
+    if code in DEAD_CODES or (code in (104, 2500) and no_token):
         return _auth_error(code, subcode, lower, facts)
     if "reduce the amount of data" in lower:
         return GraphTooLargeError("the answer would be too large", remedy="Ask for less at once", **facts)
@@ -262,8 +278,16 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
     )
 
 
+def dead_token(subcode: int | None) -> tuple[str, str]:
+    """What it means that a token is refused, and what to do.
+
+    :param subcode: ``error_subcode`` of the refusal.
+    """
+    return _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
+
+
 def _auth_error(code: int | None, subcode: int | None, lower: str, facts: Mapping[str, Any]) -> GraphError:
-    if code not in (190, 102):
+    if code not in DEAD_CODES:
         return GraphAuthError(
             "no access token arrived",
             remedy="Something on the way takes the Authorization header: look at the proxy, and at the connection's host",
@@ -271,7 +295,7 @@ def _auth_error(code: int | None, subcode: int | None, lower: str, facts: Mappin
         )
     if "page access token" in lower:
         return _not_a_pages(GraphAuthError, facts)
-    meaning, remedy = _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
+    meaning, remedy = dead_token(subcode)
     return GraphAuthError(meaning, remedy=remedy, **facts)
 
 
@@ -304,6 +328,13 @@ def _request_error(code: int, subcode: int | None, text: str, request: Request, 
         return GraphRequestError(
             "the signature of the call (appsecret_proof) is wrong or missing",
             remedy="Put the secret of the app that the token belongs to into the connection's app_secret",
+            **facts,
+        )
+    if code == 2500 and "unknown path components" in lower:
+        # https://developers.facebook.com/docs/graph-api/guides/versioning: what is no version is read as a path.
+        return GraphRequestError(
+            "the API has no such version, or no such path",
+            remedy="Check the connection's api_version and host",
             **facts,
         )
     if code == 2500:

@@ -19,7 +19,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
 )
 from airflow_provider_pageconv.graph.paging import Pager, all_rows
-from airflow_provider_pageconv.graph.protocol import Answer, Request
+from airflow_provider_pageconv.graph.protocol import DEAD_CODES, Answer, Request, dead_token
 
 _PAGE_SIZE = 100
 _TYPES = {"PAGE": "page", "USER": "user", "SYSTEM_USER": "system_user", "APP": "app"}
@@ -33,6 +33,7 @@ class TokenInfo:
         does not say.
     :param is_valid: whether it is good; ``None`` where the API does not say.
     :param reason: why it is not.
+    :param remedy: what to do about that.
     :param expires_at: when it ends; ``None``: never, or nobody says.
     :param data_access_expires_at: when it gives no data any more; ``None`` likewise.
     :param scopes: the permissions that were granted.
@@ -44,6 +45,7 @@ class TokenInfo:
     type: str | None = None
     is_valid: bool | None = None
     reason: str | None = None
+    remedy: str = ""
     expires_at: datetime | None = None
     data_access_expires_at: datetime | None = None
     scopes: tuple[str, ...] = ()
@@ -68,14 +70,18 @@ def read_look(document: Mapping[str, Any]) -> TokenInfo:
     data = document.get("data")
     if not isinstance(data, dict):
         raise GraphTransientError("the answer says nothing of the token", remedy="Try again later")
-    error = data.get("error")
-    reason = error.get("message") if isinstance(error, dict) else None
-    kind = data.get("type")
-    valid = data.get("is_valid")
+    found = data.get("error")
+    error = found if isinstance(found, dict) else {}
+    kind, valid = data.get("type"), data.get("is_valid")
+    if error.get("code") not in (None, *DEAD_CODES):
+        valid = None  # the look was refused: of a token of another app, for one
+    subcode = error.get("subcode", error.get("error_subcode"))
+    reason, remedy = dead_token(subcode if isinstance(subcode, int) else None) if valid is False else (None, "")
     return TokenInfo(
         type=_TYPES.get(kind.upper(), kind.lower()) if isinstance(kind, str) else None,
         is_valid=valid if isinstance(valid, bool) else None,
-        reason=reason if isinstance(reason, str) else None,
+        reason=reason,  # of ours: Meta's own words may name a person
+        remedy=remedy,
         expires_at=_moment(data.get("expires_at")),
         data_access_expires_at=_moment(data.get("data_access_expires_at")),
         scopes=_texts(data.get("scopes")),
@@ -169,5 +175,14 @@ def _of_page(page_id: str, get: Callable[[Request], Answer]) -> str | None:
 
 
 def _of_accounts(page_id: str, get: Callable[[Request], Answer]) -> str | None:
-    rows = all_rows(Pager(AccountsQuery(("id", "access_token")), _PAGE_SIZE), get)
-    return next((read_token(row.node) for row in rows if row.id == page_id), None)
+    node = account(page_id, get)
+    return read_token(node) if node is not None else None
+
+
+def account(page_id: str, get: Callable[[Request], Answer]) -> dict[str, Any] | None:
+    """A Page as it stands among those that a token reaches: its id, tasks and own token; ``None`` where it does not.
+
+    :raises GraphError: the API refuses.
+    """
+    rows = all_rows(Pager(AccountsQuery(("id", "tasks", "access_token")), _PAGE_SIZE), get)
+    return next((row.node for row in rows if row.id == page_id), None)

@@ -245,9 +245,12 @@ def test_a_control_that_is_gone_itself_is_not_asked_for_ever(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["others are listed", "nothing is listed any more"])
-def test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked(tmp_path: Path, *, listed: bool) -> None:
+@pytest.mark.parametrize("stay", [True, False], ids=["in one try", "in tries"])
+def test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked(
+    tmp_path: Path, *, stay: bool, listed: bool
+) -> None:
     """Each of the threads that gave messages is deleted before the first control is asked: that is no limit without end."""
-    files, time = local(tmp_path), SimulatedTime(NOW)
+    files = local(tmp_path)
     with box_of(4) as box:
         names = [thread.id for thread in box.page.threads()]
         refusal = box.faults.add(Fault("unavailable", thread=names[1]))
@@ -262,10 +265,10 @@ def test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked(tmp_p
             return False
 
         box.faults.add(Fault(code=1, when=strikes))
-        manifest = export_in_time(box, store_of(files), time=time, policy=Policy(stay=True, timeout=timedelta(hours=6)))
+        [outcome], _ = in_tries(box, store_of(files), policy=Policy(stay=stay, timeout=timedelta(hours=6)))
         assert refusal.fired
-    assert manifest["conversations_unavailable"] == 1
-    assert manifest["messages"] == 3 * 60 + 25
+    assert outcome.manifest["conversations_unavailable"] == 1
+    assert outcome.manifest["messages"] == 3 * 60 + 25
 
 
 def test_controls_are_no_new_page_for_the_time_out(tmp_path: Path) -> None:

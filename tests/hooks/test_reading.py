@@ -286,22 +286,29 @@ def test_there_is_one_client_and_one_reading_of_the_connection(hook: PageConvers
 
 
 def test_a_good_connection_is_called_good(hook: PageConversationsHook, sandbox: Sandbox) -> None:
-    """With one call."""
-    assert hook.test_connection() == (True, f"The access token is good for the Page {PAGE}.")
-    assert len(sandbox.requests) == 1
+    """Whose token it is, until when, and what it lacks; without a call of those that are limited for conversations."""
+    assert hook.test_connection() == (
+        True,
+        (
+            f"The access token is the own one of the Page {PAGE}; it never ends. "
+            "For Messenger it has what it takes, for Instagram it has what it takes."
+        ),
+    )
+    assert [request.edge for request in sandbox.requests] == ["me", "debug_token"]
 
 
 def test_a_good_connection_without_a_page_is_called_good_too(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks may name the Page."""
     connect(monkeypatch, sandbox, extra={"page_id": None})
-    assert PageConversationsHook().test_connection() == (True, "The access token is good.")
+    good, sentence = PageConversationsHook().test_connection()
+    assert (good, sentence.partition(";")[0]) == (True, f"The access token is the own one of the Page {PAGE}")
 
 
 @pytest.mark.parametrize(
     "reaches, page_id, good, sentence",
     [
-        (None, PAGE, True, f"The access token is a user's, and brings the own one of the Page {PAGE}."),
-        (None, None, True, "The access token is a user's, and reaches 1 Page; each task has to name one."),
+        (None, PAGE, True, f"The access token is a user's, and brings the own one of the Page {PAGE}; it never ends."),
+        (None, None, True, "The access token is a user's, and reaches 1 Page, of which each task has to name one; it"),
         (
             [],
             None,

@@ -145,7 +145,7 @@ def test_a_token_that_has_ended_says_so(box: Sandbox, monkeypatch: pytest.Monkey
     box.add_token("OVER", None, expires_at=int(NOW.timestamp()) - 1)
     one = hook(monkeypatch, box, "OVER")
     info = one.token_info()
-    assert (info.is_valid, info.reason) == (False, "Session has expired")
+    assert (info.is_valid, info.reason) == (False, "the access token has expired")
     with pytest.raises(GraphAuthError, match="has expired"):
         list(one.conversations())
 

@@ -22,7 +22,7 @@ KEYS = {
     "page_id", "platform", "since", "until", "manifests", "conversations", "messages", "messages_unavailable", "files",
     "bytes", "api_calls", "waited_seconds", "folders", "warnings", "destination", "messages_undated",
     "conversations_unavailable", "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone",
-    "started_at", "finished_at",
+    "started_at", "finished_at", "messages_expected",
 }  # fmt: skip
 COUNTS = (
     "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
@@ -55,12 +55,12 @@ def test_the_summary_says_what_lies_in_the_destination(box: Sandbox, destination
     for name, manifest in manifests.items():
         assert name in result["manifests"]
         numbers = result["folders"][manifest["folder"]]
-        assert set(numbers) == {*NUMBERS, "published"}
+        assert set(numbers) == {*NUMBERS, "published", "messages_expected"}
         assert numbers["published"] == "new"
         assert numbers["files"] == len(manifest["files"])
         assert numbers["bytes"] == sum(len(destination_files.read(entry["path"])) for entry in manifest["files"])
         for key in ("conversations", "messages", "messages_unavailable", "messages_undated", "api_calls", "waited_seconds",
-                    "conversations_unavailable", "conversations_incomplete"):  # fmt: skip
+                    "conversations_unavailable", "conversations_incomplete", "messages_expected"):  # fmt: skip
             assert numbers[key] == manifest[key]
     for key in NUMBERS:
         assert result[key] == sum(numbers[key] for numbers in result["folders"].values())

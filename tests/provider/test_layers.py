@@ -44,6 +44,7 @@ GRAPH_MAY_IMPORT = {
     "edges": {"errors", "fields", "protocol"},
     "paging": {"edges", "errors", "fields", "protocol"},
     "client": {"errors", "pace", "protocol", "usage"},
+    "access": {"errors", "tokens"},
     "tokens": {"edges", "errors", "paging", "protocol"},
 }
 # Inside `dump`: who may have to do with threads, and who may know what time it is. The engine and all that it owns may not.
