@@ -200,6 +200,12 @@ class PageConversationsHook(BaseHook):
             own=own,
         )
 
+    def _make_client_aside(self, credentials: Credentials) -> GraphClient:
+        """A client for a look at a token; which version answers is said by the one that comes after it."""
+        client = self._make_client(credentials)
+        client.version_note = ""
+        return client
+
     @property
     def usage(self) -> Usage | None:
         """What the usage headers of the last answer said; ``None`` if it had none."""
@@ -336,7 +342,7 @@ class PageConversationsHook(BaseHook):
     def _look(self, looking: Credentials) -> TokenInfo:
         from airflow_provider_pageconv.graph.tokens import look, read_look
 
-        client = self._make_client(looking)
+        client = self._make_client_aside(looking)
         return read_look(client.get(look(self.settings.credentials.token), attempts=_ATTEMPTS).data)
 
     def look_ahead(self, page_id: str, platform: str) -> list[str]:
@@ -374,7 +380,7 @@ class PageConversationsHook(BaseHook):
         from airflow_provider_pageconv.graph.errors import GraphError
         from airflow_provider_pageconv.graph.tokens import account, read_token
 
-        client = self._make_client(self.settings.credentials)
+        client = self._make_client_aside(self.settings.credentials)
         try:
             node = account(page_id, lambda request: client.get(request, attempts=_ATTEMPTS))
         except GraphError:

@@ -181,7 +181,7 @@ class Engine:
         self._started = self._hands.monotonic()
         for folder in self._folders if self._if_empty else ():
             if folder.is_empty:
-                folder.walk_again()
+                folder.walk_again(self._times().api)
         self._come_back()
         while True:
             self._heed_stop()
@@ -417,8 +417,7 @@ class Engine:
         live = self._live()
         if all(folder.list_is_walked for folder in live):
             if self._if_empty is not None and live and all(folder.is_empty for folder in self._folders):
-                for folder in live:
-                    self._end_folder(folder, self._if_empty)
+                self.done.errors |= {folder.folder: self._if_empty for folder in live}
                 return
             self._if_empty = None
             now = self._times().api

@@ -178,8 +178,13 @@ class FolderExport:
         """Whether the list was walked and held nothing."""
         return self.list_is_walked and not self._listed
 
-    def walk_again(self) -> None:
-        """Walk the list anew, for it was empty the last time, and that is suspicious."""
+    def walk_again(self, now: float) -> None:
+        """Walk the list anew, for it was empty the last time, and that is suspicious.
+
+        :param now: seconds since 1970.
+        """
+        self.progress.began = iso(round_up(utc(now)))
+        self._readers.scope, self._listing = self._rules()
         self._listing.walk_again()
         self._pager.restart()
         self._changed = True

@@ -49,6 +49,9 @@ _LAST = 2 * READERS
 _SHORT_IN_VAIN = 20
 """So often in a row a thread's own edge may bring no more than the short list inside the row; then such are believed."""
 
+_MOST_ENDLESS = 3
+"""So often a thread's list may bring more messages that are known than there are; pages that repeat rows do so once."""
+
 _REFUSED_IN_ROW = 20
 """So many threads in a row may be refused for themselves alone; then it is the folder that is refused."""
 
@@ -402,9 +405,16 @@ class Readers:
         if page.rows:
             self._note_control(reading.id, proven=True)
         thread.whole = pager.done
+        if thread.fresh:
+            thread.endless = 0
         if thread.repeated > len(reading.seen) + self._spec.page_size and not pager.done:
-            log.warning("The messages of a conversation come again without end: it is left as it is.")
-            thread.unavailable = thread.ended = True
+            thread.endless += 1
+            if thread.endless < _MOST_ENDLESS:
+                pager.restart()
+                thread.begun_anew()
+            else:
+                log.warning("The messages of a conversation come again without end: it is left as it is.")
+                thread.unavailable = thread.ended = True
         if not (thread.ended or pager.done):
             self._ready.appendleft(hashed)
             return False
@@ -435,7 +445,7 @@ class Readers:
             counts.conversations_incomplete += 1
             if len(self._progress.incomplete) < _NAMED:
                 self._progress.incomplete.append(reading.id)
-        counts.messages_expected += reading.message_count or 0
+        counts.messages_expected += (reading.message_count or 0) if held else 0
         counts.messages_undated += thread.undated
         counts.threads_undated += thread.undated > 0
         self._progress.threads_unordered += not thread.order.newest_first

@@ -34,6 +34,7 @@ class Thread:
     :param cut: it was read no further, since only undated messages followed.
     :param fresh: whether the last page brought a message that was not known.
     :param repeated: messages that came again since its list was last begun.
+    :param endless: how often in a row its list brought more messages that were known than there are, and none that was not.
     :param fruitless: refused cursors in a row, none of them deeper than the one before.
     :param refused_at: when it last answered that it does not exist, seconds since 1970.
     """
@@ -54,6 +55,7 @@ class Thread:
     cut: bool = False
     fresh: bool = False
     repeated: int = 0
+    endless: int = 0
     fruitless: int = 0
     unavailable: bool = False
     refused_at: float | None = None

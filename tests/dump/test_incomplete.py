@@ -139,6 +139,31 @@ def test_threads_that_stay_short_of_their_count_are_counted(tmp_path: Path) -> N
     assert not any(record["_unavailable"] for record in files.records("conversations"))
 
 
+def test_a_dump_says_how_many_messages_there_are_to_be(tmp_path: Path) -> None:
+    """The sum of what ``message_count`` says, also of threads that come the fast way; the first of those that differ are named."""
+    files = local(tmp_path)
+    with box_of(60) as box:
+        box.page.add_message(next(iter(box.page.threads())).id, at=NOW - timedelta(seconds=1))
+        manifest = export_in_time(box, store_of(files), page_size=10)
+        counts = [thread["node"]["message_count"] for thread in box.data()["threads"]]
+        assert manifest["messages_expected"] == sum(counts) == manifest["messages"]
+        assert manifest["conversations_incomplete_ids"] == []
+    with box_of(60, message_count="wrong") as box:
+        manifest = export_in_time(box, store_of(local(tmp_path / "wrong")), page_size=10)
+        assert manifest["messages_expected"] == manifest["messages"] + 60
+        named = manifest["conversations_incomplete_ids"]
+        assert len(set(named)) == 20
+        assert set(named) <= {thread["node"]["id"] for thread in box.data()["threads"]}
+
+
+@pytest.mark.parametrize("how", [{"since": NOW - DAY}, {"until": NOW}, {"messages": False}])
+def test_a_window_expects_no_number_of_messages(how: dict[str, Any], tmp_path: Path) -> None:
+    """``message_count`` is of the whole thread."""
+    with box_of(3) as box:
+        manifest = export(box, store_of(local(tmp_path)), **{"until": NOW if "since" in how else None, **how})
+    assert manifest["messages_expected"] is None
+
+
 def test_a_thread_whose_messages_reach_what_is_older_than_the_window_is_not_asked(tmp_path: Path) -> None:
     """What else there is of it belongs to other windows; and it is not incomplete."""
     files = local(tmp_path)

@@ -131,6 +131,17 @@ def test_a_list_that_goes_on_without_end_over_known_rows_ends_with_a_sentence(
     assert len(set(ids(files, "messages"))) == len(ids(files, "messages"))
 
 
+def test_pages_of_a_thread_that_repeat_rows_while_it_is_read_again_lose_nothing(tmp_path: Path) -> None:
+    """A refused cursor leads over what is known once more, and some rows come twice: that is not yet without end."""
+    files = local(tmp_path)
+    with box_of(1, messages=60, long_every=1, details="all") as box:
+        box.faults.add(Fault(code=100, on="messages", at=10))
+        box.faults.add(Fault("repeat", on="messages", at=14, times=4))
+        manifest = export_in_time(box, store_of(files), page_size=1)
+        assert_holds(files, owed(box.data()))
+    assert manifest["conversations_unavailable"] == 0
+
+
 @pytest.mark.parametrize("kind", ["empty", "short"])
 def test_pages_that_bring_little_do_not_end_a_list(kind: str, tmp_path: Path) -> None:
     """Only a page without a next one does."""
