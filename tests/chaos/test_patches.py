@@ -40,6 +40,8 @@ TURNS_RED = {
     "1-what-says-it-is-gone-is-gone": "tests/dump/test_disguises.py::test_a_spell_on_all_threads_that_ends_loses_nothing",
     "1-controls-are-not-heeded": "tests/dump/test_disguises.py::test_after_a_round_whose_second_control_is_refused_nothing_is_gone",
     "1-a-page-without-its-controls-is-at-its-limit": "tests/dump/test_disguises.py::test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked",
+    "1-rows-that-come-again-end-a-thread": "tests/dump/test_lists.py::test_pages_of_a_thread_that_repeat_rows_while_it_is_read_again_lose_nothing",
+    "1-what-lists-nothing-is-published": "tests/dump/test_empty.py",
     "1-a-refused-thread-ends-its-folder": "tests/dump/test_folders.py::test_a_parameter_or_permission_refused_for_one_thread_ends_that_thread",
     "1-another-products-usage-counts": "tests/dump/test_green_means_complete.py::test_another_product_s_usage_neither_slows_nor_ends_an_export",
     "1-a-4xx-that-cannot-be-read-is-final": "tests/dump/test_green_means_complete.py::test_a_4xx_that_cannot_be_read_passes",
