@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ from tests.servers.destinations import Destination, local
 
 ALL_PAGES, WATCH = "pageconv_all_pages", "pageconv_token_watch"
 PAGES = int(os.environ.get("PAGECONV_PAGES", "12"))
-DEAD, WITHOUT_TASK, EMPTY = (1, 4), 7, 9
+DEAD, WITHOUT_TASK, EMPTY, ODD = (1, 4), 7, 9, 10
 DAY = timedelta(days=1)
 TOKEN, SECRET = "OF-THE-SYSTEM-USER", "sandbox-app-secret"
 LIFE = 9 * DAY
@@ -38,6 +36,7 @@ class Ran:
     airflow: Deployment
     box: Sandbox
     place: Destination
+    midnight: datetime
     run_id: str
     state: str
 
@@ -45,30 +44,35 @@ class Ran:
         """The id of a Page, by its place in the list."""
         return list(self.box.pages)[number]
 
+    def yesterday(self, page_id: str) -> list[str]:
+        """The ids of what the sandbox drew for yesterday: all threads, and those of their messages that were sent then."""
+        threads = self.box.data(page_id)["threads"]
+        first = (self.midnight - DAY).strftime("%Y-%m-%dT%H:%M:%S")
+        messages = [message for thread in threads for message in thread["messages"] if message["created_time"] >= first]
+        return [node["id"] for node in (*(thread["node"] for thread in threads), *messages)]
+
     def tasks(self) -> dict[int, dict[str, Any]]:
-        """The mapped tasks as Airflow's API shows them."""
-        path = f"/dags/{ALL_PAGES}/dagRuns/{self.run_id}/taskInstances?task_id=export&limit=100"
+        """The mapped tasks, as Airflow's API shows them."""
+        path = f"/dags/{ALL_PAGES}/dagRuns/{self.run_id}/taskInstances?limit=100"
         found: list[dict[str, Any]] = []
-        while len(found) < PAGES:
-            more = self.airflow.api("GET", f"{path}&offset={len(found)}")["task_instances"]
-            assert more, found
-            found += [task for task in more if task["task_id"] == "export"]
-        return {task["map_index"]: task for task in found}
+        while more := self.airflow.api("GET", f"{path}&offset={len(found)}")["task_instances"]:
+            found += more
+        return {task["map_index"]: task for task in found if task["task_id"] == "export"}
 
-    def said(self, task_id: str, level: str) -> list[str]:
-        """What a task that is not mapped logged at a level."""
-        [log] = self.airflow.task_logs.glob(f"dag_id={ALL_PAGES}/run_id=*/task_id={task_id}/attempt=1.log")
-        entries = map(json.loads, log.read_text(encoding="utf-8").splitlines())
-        return [entry["event"] for entry in entries if entry.get("level") == level]
-
-    def everything(self) -> str:
-        """All that Airflow logged and keeps, for a look for secrets."""
-        logs = "".join(path.read_text(encoding="utf-8", errors="replace") for path in self.airflow.logs_of_all())
-        return logs + (self.airflow.home / "airflow.db").read_bytes().decode("latin-1")
+    def reported(self, level: str) -> list[str]:
+        """What the last task logged at a level, and, with "error", what it failed with."""
+        [log] = self.airflow.task_logs.glob(f"dag_id={ALL_PAGES}/run_id=*/task_id=report/attempt=1.log")
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        entries = [entry for entry in entries if entry.get("level") == level]
+        return [
+            text
+            for entry in entries
+            for text in (entry["event"], *(error["exc_value"] for error in entry.get("error_detail") or ()))
+        ]
 
 
 def _sandbox(midnight: datetime) -> Sandbox:
-    """Pages of yesterday. All of them are listed; of four not everything is well."""
+    """Pages of yesterday. All of them are listed; three cannot be exported, one is empty, and one has a row without id."""
     box = Sandbox(seed=5, now=midnight, span=DAY, conversations=20, messages=5, pages=PAGES, app_secret=SECRET)
     box.clock = lambda: datetime.now(timezone.utc)
     box.add_token(TOKEN, None, type="SYSTEM_USER", expires_at=int((datetime.now(timezone.utc) + LIFE).timestamp()))
@@ -76,6 +80,7 @@ def _sandbox(midnight: datetime) -> Sandbox:
     for number in DEAD:
         box.remove_token(box.api.derived_token(pages[number]))
     box.faults.add(Fault(code=200, on="conversations", path=f"^/{pages[WITHOUT_TASK].id}/"))
+    box.faults.add(Fault("row_without_id", on="conversations", path=f"^/{pages[ODD].id}/", folder="inbox"))
     for thread in list(pages[EMPTY].threads()):
         pages[EMPTY].delete_thread(thread.id)
     return box
@@ -100,35 +105,35 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
             "AIRFLOW_VAR_PAGECONV_DESTINATION": place.url,
         }
-        airflow = stack.enter_context(Deployment(home / "airflow", EXAMPLE_DAGS, environment).running())
+        airflow = Deployment(home / "airflow", EXAMPLE_DAGS, environment)
+        # Everybody is an admin there: any login will do.
+        entry = {"conn_type": "http", "host": airflow.url, "login": "renewer", "password": "any"}
+        airflow.environment["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps(entry)
+        stack.enter_context(airflow.running())
         run_id = airflow.unpause(ALL_PAGES)
         state = airflow.wait_for_end(ALL_PAGES, run_id, timeout=300 + 5 * PAGES)
-        yield Ran(airflow, box, place, run_id, state)
+        yield Ran(airflow, box, place, midnight, run_id, state)
 
 
 def test_the_pages_that_can_be_exported_end_complete(ran: Ran) -> None:
-    """Every conversation and message of theirs, each once, whatever became of the others."""
+    """Every conversation of yesterday and every message, each once, whatever became of the others."""
     bad = {ran.page(number) for number in (*DEAD, WITHOUT_TASK)}
+    found: dict[str, list[str]] = {page_id: [] for page_id in ran.box.pages}
     for stream in ("conversations", "messages"):
-        found: dict[str, list[str]] = {}
         for record in ran.place.records(stream):
-            found.setdefault(record["_page_id"], []).append(record["id"])
-        for page_id in ran.box.pages:
-            threads = [] if page_id in bad else ran.box.data(page_id)["threads"]
-            if stream == "conversations":
-                expected = [thread["node"]["id"] for thread in threads]
-            else:
-                expected = [message["id"] for thread in threads for message in thread["messages"]]
-            assert sorted(found.get(page_id, [])) == sorted(expected)
-    assert len(ran.box.data(ran.page(0))["threads"]) == 20
-    assert ran.box.data(ran.page(EMPTY))["threads"] == []
+            found[record["_page_id"]].append(record["id"])
+    for page_id in ran.box.pages:
+        expected = [] if page_id in bad else ran.yesterday(page_id)
+        assert sorted(found[page_id]) == sorted(expected)
+    assert len(ran.yesterday(ran.page(0))) > 40
+    assert ran.yesterday(ran.page(EMPTY)) == []
 
 
 def test_every_page_but_those_that_failed_has_its_manifests(ran: Ran) -> None:
     """One for each folder, the empty Page's too."""
     bad = {*DEAD, WITHOUT_TASK}
-    counted = {page_id: 0 for page_id in ran.box.pages}
-    for manifest in ran.place.manifests():
+    counted = dict.fromkeys(ran.box.pages, 0)
+    for manifest in ran.place.manifests().values():
         counted[manifest["page_id"]] += 1
     assert counted == {page_id: 0 if number in bad else 4 for number, page_id in enumerate(ran.box.pages)}
 
@@ -146,14 +151,61 @@ def test_the_run_is_red_and_the_grid_names_the_pages(ran: Ran) -> None:
 
 def test_the_last_task_names_those_that_failed_and_why(ran: Ran) -> None:
     """Three, each with its own reason, and nobody else."""
-    said = ran.said("report", "error")
-    reasons = {number: "the access token is not valid" for number in DEAD} | {WITHOUT_TASK: "a permission is missing"}
-    for number, reason in reasons.items():
-        page = ran.box.pages[ran.page(number)]
-        [line] = [line for line in said if line.startswith(f"{page.name} ({page.id}): ")]
-        assert reason in line
-    names = [f"{ran.box.pages[ran.page(number)].name} ({ran.page(number)})" for number in sorted(reasons)]
-    assert f"3 of {PAGES} Pages were not exported: {', '.join(names)}." in ran.airflow.logs(ALL_PAGES).replace(
-        "\\\\", "\\"
-    ).encode().decode("unicode_escape", "ignore") or names
-    assert sum("Graph API" in line for line in said) == 3
+    reasons = dict.fromkeys(DEAD, "the access token is not valid") | {WITHOUT_TASK: "a permission is missing"}
+    pages = {number: ran.box.pages[ran.page(number)] for number in sorted(reasons)}
+    *lines, event, failure = ran.reported("error")
+    assert len(lines) == 3, lines
+    for line, (number, page) in zip(lines, pages.items(), strict=True):
+        assert line.startswith(f"{page.name} ({page.id}): ")
+        assert reasons[number] in line
+    names = ", ".join(f"{page.name} ({page.id})" for page in pages.values())
+    assert failure == f"3 of {PAGES} Pages were not exported: {names}.", event
+
+
+def test_what_a_good_export_warns_of_is_said_again(ran: Ran) -> None:
+    """By the last task, with the name of the Page; it does not count as failed."""
+    page = ran.box.pages[ran.page(ODD)]
+    [line] = [line for line in ran.reported("warning") if str(page.id) in line]
+    assert line.startswith(f"{page.name} ({page.id}): inbox: ")
+    assert "id" in line
+
+
+def test_no_token_is_logged_or_kept(ran: Ran) -> None:
+    """Neither that of the connection nor one that it was exchanged for, in the database or in any log."""
+    secrets = [TOKEN, SECRET, *(ran.box.api.derived_token(page) for page in ran.box.pages.values())]
+    kept = [*ran.airflow.processes.logs.rglob("*.log"), *ran.airflow.home.glob("airflow.db*")]
+    assert kept
+    for path in kept:
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in content], path
+
+
+def test_a_token_that_ends_soon_is_renewed_where_the_connection_is_kept(ran: Ran) -> None:
+    """With `renew` on: the next look finds sixty days, the rest of the connection is as it was, no log shows a token."""
+    extra = {"calls_per_second": 20, "app_id": APP_ID, "app_secret": SECRET}
+    ran.airflow.api(
+        "POST",
+        "/connections",
+        {
+            "connection_id": "pageconv_kept",
+            "conn_type": "pageconv",
+            "host": ran.box.url,
+            "password": TOKEN,
+            "extra": json.dumps(extra),
+        },
+    )
+    ran.airflow.api("PATCH", f"/dags/{WATCH}", {"is_paused": False})
+    states = []
+    for renew in (False, True, False):
+        run_id = ran.airflow.trigger(WATCH, conf={"connections": ["pageconv_kept"], "renew": renew})
+        states.append(ran.airflow.wait_for_end(WATCH, run_id, timeout=180))
+    logs = ran.airflow.logs(WATCH)
+    assert states == ["failed", "success", "success"], logs
+    assert "The token of the connection pageconv_kept was renewed." in logs
+    ends = datetime.now(timezone.utc) + 60 * DAY
+    assert f"is valid and ends on {ends:%Y-%m-%d}." in logs
+    [renewed] = [token for token in ran.box.api.accesses if token.startswith("SANDBOX-RENEWED-")]
+    for secret in (TOKEN, SECRET, renewed):
+        assert secret not in logs
+    kept = ran.airflow.api("GET", "/connections/pageconv_kept")
+    assert (kept["host"], set(json.loads(kept["extra"]))) == (ran.box.url, set(extra))
