@@ -1,6 +1,7 @@
 """One token and many Pages, on a real scheduler with LocalExecutor: what fails is named, all else ends complete.
 
-PAGECONV_PAGES says how many; 12 if it does not. The token's renewal, which needs an Airflow that answers, is tried beside it.
+PAGECONV_PAGES says how many; 12 if it does not. With 200 let pytest take its time: `-o timeout=0`. The token's renewal, which
+needs an Airflow that answers, is tried beside it.
 """
 
 from __future__ import annotations
