@@ -27,6 +27,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
 from airflow_provider_pageconv.hooks import PageConversationsHook
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
@@ -63,7 +64,10 @@ with DAG(
     @task
     def pages() -> list[dict[str, Any]]:
         """List the Pages, with their names and without their tokens."""
-        found = list(PageConversationsHook().pages())
+        try:
+            found = list(PageConversationsHook().pages())
+        except (GraphAuthError, GraphPermissionError) as error:
+            raise AirflowFailException(str(error)) from None  # another try would not help
         if not found:
             raise AirflowFailException("The token reaches no Page: give the system user a task on each Page.")
         return found

@@ -1,7 +1,7 @@
 """One token and many Pages, on a real scheduler with LocalExecutor: what fails is named, all else ends complete.
 
-PAGECONV_PAGES says how many; 12 if it does not. With 200 let pytest take its time: `-o timeout=0`. The token's renewal, which
-needs an Airflow that answers, is tried beside it.
+PAGECONV_PAGES says how many; 12 if it does not. 200 take two and a half minutes on two cores. The token's renewal, which needs
+an Airflow that answers, is tried beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ PAGES = int(os.environ.get("PAGECONV_PAGES", "12"))
 DEAD, WITHOUT_TASK, EMPTY, ODD = (1, 4), 7, 9, 10
 DAY = timedelta(days=1)
 TOKEN, SECRET = "OF-THE-SYSTEM-USER", "sandbox-app-secret"
-LIFE = 9 * DAY
 
 
 @dataclass
@@ -76,7 +75,8 @@ def _sandbox(midnight: datetime) -> Sandbox:
     """Pages of yesterday. All of them are listed; three cannot be exported, one is empty, and one has a row without id."""
     box = Sandbox(seed=5, now=midnight, span=DAY, conversations=20, messages=5, pages=PAGES, app_secret=SECRET)
     box.clock = lambda: datetime.now(timezone.utc)
-    box.add_token(TOKEN, None, type="SYSTEM_USER", expires_at=int((datetime.now(timezone.utc) + LIFE).timestamp()))
+    ends = datetime.now(timezone.utc) + 9 * DAY
+    box.add_token(TOKEN, None, type="SYSTEM_USER", expires_at=int(ends.timestamp()))
     pages = list(box.pages.values())
     for number in DEAD:
         box.remove_token(box.api.derived_token(pages[number]))

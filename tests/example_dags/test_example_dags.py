@@ -155,6 +155,44 @@ class TestRuns:
             }
             assert ids == yesterday.messages
 
+    def test_with_a_page_s_own_token_all_pages_are_that_one(
+        self, box: Sandbox, tmp_path: Path, today: datetime
+    ) -> None:
+        """The same DAG serves whoever has one Page only."""
+        place = local(tmp_path / "export")
+        (run,) = run_dags(
+            [{"dag_id": "pageconv_all_pages", "logical_date": today.isoformat()}],
+            environment=environment(box, place.url),
+        )
+        assert run["state"] == "success", run["log"]
+        dated = {record["id"] for record in place.records("messages") if "created_time" in record}
+        assert dated == drawn(box, today - DAY, today).messages
+
+    @pytest.mark.parametrize(
+        "token, sentence",
+        [
+            ("NOBODY-S", "the access token is not valid"),
+            ("OF-SOMEBODY-WITHOUT-PAGES", "The token reaches no Page: give the system user a task on each Page."),
+        ],
+    )
+    def test_a_token_that_lists_no_page_makes_the_run_red_at_once(
+        self, token: str, sentence: str, box: Sandbox, tmp_path: Path
+    ) -> None:
+        """The first task says why, the last one where to look, and neither is tried again."""
+        box.add_token("OF-SOMEBODY-WITHOUT-PAGES", None, reaches=[])
+        connection = {"conn_type": "pageconv", "host": box.url, "password": token}
+        (run,) = run_dags(
+            [{"dag_id": "pageconv_all_pages"}],
+            environment={
+                **environment(box, (tmp_path / "export").as_uri()),
+                "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+            },
+        )
+        assert run["state"] == "failed", run["log"]
+        assert sentence in run["log"]
+        assert "There was no Page to export: the log of the task `pages` says why." in run["log"]
+        assert token not in run["log"]
+
     def test_a_token_that_ends_soon_is_told_in_time(self, box: Sandbox) -> None:
         """In a sentence that makes the run red; the token itself is in no log and in no XCom."""
         now = datetime.now(timezone.utc)
