@@ -171,6 +171,14 @@ def test_what_a_good_export_warns_of_is_said_again(ran: Ran) -> None:
     assert "id" in line
 
 
+def test_the_last_task_warns_of_the_page_that_is_empty(ran: Ran) -> None:
+    """No thread at all, of whatever age, is suspicious, though it is no failure."""
+    page = ran.box.pages[ran.page(EMPTY)]
+    [line] = [line for line in ran.reported("warning") if page.id in line]
+    assert line.startswith(f"{page.name} ({page.id}): ")
+    assert "Advanced Access" in line
+
+
 def test_no_token_is_logged_or_kept(ran: Ran) -> None:
     """Neither that of the connection nor one that it was exchanged for, in the database or in any log."""
     secrets = [TOKEN, SECRET, *(ran.box.api.derived_token(page) for page in ran.box.pages.values())]
