@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up what it needs in a folder of its own (.venv).
 #
-#   make demo                    export a made-up Page with a real Airflow, and look at the result; ARGS=folder for its files
+#   make demo                    export a made-up Page with a real Airflow, and look at the result; ARGS=folder for its files,
+#                               ARGS="--pages 12" for many Pages under one token
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
 #   make test-chaos              the long forms of the proofs
 #   make lint                    ruff and mypy

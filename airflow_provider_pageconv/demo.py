@@ -1,131 +1,53 @@
 """The demo: a made-up Page, a real Airflow, one daily export, and a look at the result.
 
-    python -m airflow_provider_pageconv.demo [folder]
+    python -m airflow_provider_pageconv.demo [--pages N] [folder]
 
-`make demo` runs it. The story is told from outside, as whoever uses the provider would see it: a Graph API and an Airflow
-are started, a DAG is switched on, and its results are read by the manifests. Everything that it starts listens on loopback
-alone, keeps its files in one folder, and is stopped in the end, also on Ctrl-C and when something fails.
+`make demo` runs it; with `--pages` it tells of many Pages instead (`demo_pages`). The story is told from outside, as whoever
+uses the provider would see it: a Graph API and an Airflow are started, a DAG is switched on, and its results are read by the
+manifests. Everything that it starts listens on loopback alone, keeps its files in one folder, and is stopped in the end, also
+on Ctrl-C and when something fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import gzip
 import json
 import os
-import re
-import shutil
 import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote
 
-from airflow_provider_pageconv.standalone import (
-    STOP_SIGNALS,
-    Processes,
-    Standalone,
-    StandaloneError,
-    without_airflow,
+from airflow_provider_pageconv import demo_pages
+from airflow_provider_pageconv.demo_stage import (
+    CHECKOUT,
+    EXAMPLE_DAGS,
+    RUN_SECONDS,
+    SETTLE,
+    DemoError,
+    Folder,
+    FolderError,
+    environment,
+    first_run,
+    follow_run,
+    moment,
+    say,
+    shown,
+    start_airflow,
+    start_sandbox,
 )
+from airflow_provider_pageconv.standalone import STOP_SIGNALS, Processes, Standalone, StandaloneError
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-EXAMPLE_DAGS = CHECKOUT / "example_dags"
 DAILY, CONSUMER = "pageconv_daily", "pageconv_consumer"
 
-START_SECONDS = 120
-RUN_SECONDS = 180
 STOP_SECONDS = 3  # nothing that is under way in the demo is worth a longer wait
-SETTLE = timedelta(minutes=5)  # the operator's own: so long after midnight does the task begin at the earliest
-
-COMPONENTS = ("api-server", "scheduler", "dag-processor")
-
-_started = time.monotonic()
-
-
-class DemoError(Exception):
-    """Why the demo cannot go on, in a sentence for whoever watches it."""
-
-
-class FolderError(Exception):
-    """Why the folder cannot be used, in a sentence."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The demo's folder, and what lies in it."""
-
-    path: Path
-
-    @property
-    def export(self) -> Path:
-        """The destination of the export."""
-        return self.path / "export"
-
-    @property
-    def logs(self) -> Path:
-        """A log for each process, and those of the tasks."""
-        return self.path / "logs"
-
-    @property
-    def airflow(self) -> Path:
-        """Airflow's home."""
-        return self.path / "airflow"
-
-    @property
-    def drawn(self) -> Path:
-        """What the sandbox has drawn, to compare the export with."""
-        return self.path / "page.json"
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Make it, if it is not there, and keep other demos out.
-
-        :raises FolderError: if it is not ours to use.
-        """
-        if {"?", "$"} & set(str(self.path)):
-            raise FolderError(f"Airflow reads ? and $ in {shown(self.path)} as signs of its own: name another folder.")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()) and not (self.path / "lock").exists():
-                raise FolderError(f"{shown(self.path)} is not a folder of the demo, and not empty: name another one.")
-            lock = (self.path / "lock").open("w")
-        except FileExistsError:
-            raise FolderError(f"{shown(self.path)} is not a folder: name one for the demo's files.") from None
-        except OSError as error:
-            raise FolderError(f"{shown(self.path)} cannot be the demo's folder: {error.strerror}.") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FolderError("Another demo is running here: wait for it, or stop it.") from None
-            self._clear()
-            yield
-
-    def _clear(self) -> None:
-        try:
-            for leftover in (self.export, self.logs, self.airflow):
-                if leftover.exists():
-                    shutil.rmtree(leftover)
-            self.logs.mkdir()
-        except OSError as error:
-            raise FolderError(f"{shown(self.path)} cannot be cleared of an earlier demo: {error.strerror}.") from error
-
-
-@dataclass(frozen=True)
-class Page:
-    """Where the made-up Page is served."""
-
-    url: str
-    page_id: str
-    token: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with contextlib.suppress(AttributeError):  # people write what not every terminal shows
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    missing = [name for name in (DAILY, CONSUMER) if not (EXAMPLE_DAGS / f"{name}.py").is_file()]
+    dags = (demo_pages.ALL_PAGES,) if options.pages else (DAILY, CONSUMER)
+    missing = [name for name in dags if not (EXAMPLE_DAGS / f"{name}.py").is_file()]
     if missing:
         wanted = EXAMPLE_DAGS / f"{missing[0]}.py"
         return refuse(
@@ -151,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, interrupt)
     try:
         with folder.taken():
-            run(folder)
+            run(folder, partial(demo_pages.demonstrate, count=options.pages) if options.pages else demonstrate)
     except FolderError as error:
         return refuse(str(error))
     except KeyboardInterrupt:
@@ -174,8 +97,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m airflow_provider_pageconv.demo",
         description="Export a made-up Page with a real Airflow, and look at the result: about a minute.",
     )
+    parser.add_argument(
+        "--pages", type=_many, metavar="N", help="show so many Pages under one token, in place of one Page"
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="where its files go; .demo in the checkout if left out")
     return parser
+
+
+def _many(text: str) -> int:
+    fewest, most = demo_pages.FEWEST, demo_pages.MOST
+    if not (text.isdecimal() and fewest <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {fewest} to {most}")
+    return int(text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -199,12 +132,12 @@ def interrupt(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(number)
 
 
-def run(folder: Folder) -> None:
-    """Tell the story, and stop whatever was started for it."""
+def run(folder: Folder, story: Callable[[Folder, Processes], None]) -> None:
+    """Tell a story, and stop whatever was started for it."""
     processes = Processes(folder.logs, cwd=folder.path, patience=STOP_SECONDS)
     try:
         try:
-            demonstrate(folder, processes)
+            story(folder, processes)
         except KeyboardInterrupt:
             print()  # behind the ^C of the terminal
             raise
@@ -221,17 +154,15 @@ def demonstrate(folder: Folder, processes: Processes) -> None:
     # In the last minutes of a day the Page already has the messages of the whole day: it may be the next one when the
     # scheduler gets to it.
     now = datetime.now(timezone.utc) + SETTLE
-    page = start_sandbox(folder, processes, now=now.replace(hour=0, minute=0, second=0, microsecond=0))
+    options = {
+        "--conversations": "400",
+        "--now": now.replace(hour=0, minute=0, second=0, microsecond=0).isoformat(),
+        "--span-days": "2",
+        "--data-file": str(folder.drawn),
+    }
+    page = start_sandbox(folder, processes, [part for option in options.items() for part in option])
     say(f"A Graph API on loopback, {page.url}, serves the made-up Page {page.page_id}.")
-
-    say("Airflow sets up its database: SQLite, in a folder of the demo.")
-    airflow = Standalone(processes, folder.airflow, EXAMPLE_DAGS, environment(folder, page), COMPONENTS)
-    airflow.migrate()
-
-    say("Airflow starts: API server, scheduler, DAG processor.")
-    airflow.start()
-    airflow.wait_until_healthy(START_SECONDS)
-    processes.wait_for("the DAGs to be read", lambda: {DAILY, CONSUMER} <= set(dags(airflow)), START_SECONDS)
+    airflow = start_airflow(folder, processes, environment(folder, page), {DAILY, CONSUMER})
 
     say(f"Airflow is up: {airflow.url} while the demo runs. The DAG {DAILY} is switched on,")
     airflow.api("PATCH", f"/dags/{CONSUMER}", {"is_paused": False})
@@ -251,125 +182,13 @@ def demonstrate(folder: Folder, processes: Processes) -> None:
     compare(result, json.loads(folder.drawn.read_text(encoding="utf-8")), since, until)
 
 
-# ---- the servers
-
-
-def start_sandbox(folder: Folder, processes: Processes, now: datetime) -> Page:
-    """Start the sandbox, with a Page whose newest conversations are from just before `now`; say where it is."""
-    options = {
-        "--port": "0",
-        "--seed": "1",
-        "--conversations": "400",
-        "--now": now.isoformat(),
-        "--span-days": "2",
-        "--data-file": str(folder.drawn),
-    }
-    command = [sys.executable, "-m", "airflow_provider_pageconv.sandbox"]
-    processes.start("sandbox", [*command, *(part for option in options.items() for part in option)], of_the_checkout())
-    greeting: re.Match[str] | None = None
-
-    def greeted() -> bool:
-        nonlocal greeting
-        said = (folder.logs / "sandbox.log").read_text(encoding="utf-8", errors="replace")
-        greeting = re.search(r"at (http://[\d.:]+) for Page (\d+), token (\S+)", said)
-        return greeting is not None
-
-    processes.wait_for("the sandbox to start", greeted, START_SECONDS)
-    assert greeting is not None
-    return Page(url=greeting[1], page_id=greeting[2], token=greeting[3])
-
-
-def environment(folder: Folder, page: Page) -> dict[str, str]:
-    """Return what the demo's Airflow is told beside what every one of ours is."""
-    connection = {
-        "conn_type": "pageconv",
-        "host": page.url,
-        "password": page.token,
-        # A made-up Page needs no pause between two calls; a real one does, and 2 a second is the default.
-        "extra": {"page_id": page.page_id, "calls_per_second": 20},
-    }
-    return {
-        **of_the_checkout(),
-        "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
-        # Not as_uri(): what it quotes is read as it stands.
-        "AIRFLOW_VAR_PAGECONV_DESTINATION": f"file://{folder.export}",
-        # The DAGs read it; the developer's own may name a pool that is not here.
-        "PAGECONV_POOL": "default_pool",
-    }
-
-
-def of_the_checkout() -> dict[str, str]:
-    """Return an environment in which the package is the one whose DAGs are run, whatever is installed."""
-    path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
-    return {**without_airflow(os.environ), "PYTHONPATH": path}
-
-
-def dags(airflow: Standalone) -> list[str]:
-    """Return the DAGs that Airflow has read so far; a DAG that does not import ends the demo."""
-    for error in airflow.api("GET", "/importErrors")["import_errors"]:
-        raise DemoError(f"{error['filename']} does not import:\n{error['stack_trace']}")
-    return [dag["dag_id"] for dag in airflow.api("GET", "/dags")["dags"]]
-
-
 def day_of_run(airflow: Standalone) -> tuple[datetime, datetime]:
     """Return the data interval for which the scheduler starts the daily run."""
-    runs: list[dict[str, Any]] = []
-
-    def started() -> bool:
-        runs[:] = airflow.api("GET", f"/dags/{DAILY}/dagRuns")["dag_runs"]
-        return bool(runs)
-
-    airflow.processes.wait_for(f"the scheduler to start a run of {DAILY}", started, START_SECONDS)
+    run = first_run(airflow, DAILY)
     since, until = (
-        datetime.fromisoformat(runs[0][f"data_interval_{end}"].replace("Z", "+00:00")) for end in ("start", "end")
+        datetime.fromisoformat(run[f"data_interval_{end}"].replace("Z", "+00:00")) for end in ("start", "end")
     )
     return since, until
-
-
-def follow_run(airflow: Standalone, dag: str, seconds: float) -> None:
-    """Show what the tasks of the DAG's only run say, until it is a success."""
-    shown_lines: Counter[Path] = Counter()
-    state = "none"
-
-    def finished() -> bool:
-        nonlocal state
-        runs = airflow.api("GET", f"/dags/{dag}/dagRuns")["dag_runs"]
-        state = runs[0]["state"] if runs else "none"
-        for log in sorted(airflow.task_logs.glob(f"dag_id={dag}/**/*.log")):
-            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-            for line in lines[shown_lines[log] :]:
-                show_log_line(line)
-            shown_lines[log] = len(lines)
-        if runs:
-            refuse_retries(airflow, dag, runs[0]["dag_run_id"])
-        return state in ("success", "failed")
-
-    airflow.processes.wait_for(f"the run of {dag} to end", finished, seconds)
-    if state != "success":
-        raise DemoError(f"The run of {dag} is in state {state}.")
-
-
-def refuse_retries(airflow: Standalone, dag: str, run_id: str) -> None:
-    """Raise DemoError if a task of the run failed: its next try would come in ten minutes, which nobody watches."""
-    path = f"/dags/{dag}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-    for task in airflow.api("GET", path)["task_instances"]:
-        if task["state"] == "up_for_retry":
-            raise DemoError(f"The task {task['task_id']} of {dag} has failed; its log says why.")
-
-
-def show_log_line(line: str) -> None:
-    """Print a line of a task's log if the task itself said it, and every warning."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return
-    source, said = str(entry.get("logger", "")), str(entry.get("event", ""))
-    said_by_task = any(name in source for name in ("pageconv", "Pageconv", "PageConversations"))
-    folds = said.startswith(("::group::", "::endgroup::"))  # for Airflow's UI, which makes folds of them
-    if (said_by_task and not folds) or entry.get("level") in ("warning", "error", "critical"):
-        reasons = [detail["exc_value"] for detail in entry.get("error_detail") or []]
-        print("          | " + ": ".join([said, *reasons[:1]]), flush=True)
 
 
 # ---- the result
@@ -492,26 +311,6 @@ def compare(result: Result, drawn: dict[str, Any], since: datetime, until: datet
     print("  The export holds exactly those, each once, and their texts are the same.")
     undated = sum(manifest["messages_undated"] for manifest in result.manifests())
     print(f"  {undated:,} older messages of long conversations came without a date; the manifests count them.")
-
-
-def moment(wire_time: str) -> datetime:
-    """Read a time as the Graph API writes it."""
-    return datetime.strptime(wire_time, "%Y-%m-%dT%H:%M:%S%z")
-
-
-# ---- what is printed
-
-
-def say(text: str) -> None:
-    """Print a line with the seconds since the demo began."""
-    print(f"{time.monotonic() - _started:6.1f} s  {text}", flush=True)
-
-
-def shown(path: Path) -> str:
-    """Return a path as seen from where the user stands."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 if __name__ == "__main__":

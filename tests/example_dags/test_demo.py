@@ -71,6 +71,20 @@ def test_the_demo_exports_a_day_and_finds_what_the_sandbox_drew(tmp_path: Path) 
         assert left_behind(tmp_path) == []
 
 
+def test_the_demo_of_many_pages_names_those_that_failed_and_compares_the_others(tmp_path: Path) -> None:
+    """The red run is what it is about: the demo itself ends well, if all else was exported."""
+    with demo("--pages", "4", tmp_path) as process:
+        printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert "4 of 4 Pages have ended." in printed
+    assert "The run is in state failed" in printed
+    assert "Task failed with exception: 2 of 4 Pages were not exported: " in printed
+    grid = [line.split()[0] for line in printed.splitlines() if line.startswith(("  success ", "  failed "))]
+    assert grid == ["success", "failed", "failed", "success"]
+    assert "  2 Pages hold " in printed
+    assert left_behind(tmp_path) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_stops_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
     """On Ctrl-C, and when it is asked to end."""
@@ -113,7 +127,9 @@ def test_help_is_printed_and_nothing_else_is_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("unusable", ["file", "file/below", "full", "an $argument", "loop", "--wrong", "two arguments"])
+@pytest.mark.parametrize(
+    "unusable", ["file", "file/below", "full", "an $argument", "loop", "--wrong", "two arguments", "few", "words"]
+)
 def test_an_argument_that_cannot_be_used_is_a_sentence(unusable: str, tmp_path: Path) -> None:
     """And what was there stays as it was."""
     (tmp_path / "file").write_text("somebody's")
@@ -121,7 +137,12 @@ def test_an_argument_that_cannot_be_used_is_a_sentence(unusable: str, tmp_path: 
     (tmp_path / "full" / "export").write_text("somebody's")
     (tmp_path / "loop").symlink_to("loop")
     before = sorted(tmp_path.rglob("*"))
-    arguments = {"--wrong": ["--wrong"], "two arguments": ["one", "two"]}
+    arguments = {
+        "--wrong": ["--wrong"],
+        "two arguments": ["one", "two"],
+        "few": ["--pages", "1"],
+        "words": ["--pages", "twelve"],
+    }
     with demo(*arguments.get(unusable, [tmp_path / unusable])) as process:
         printed, _ = process.communicate(timeout=60)
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.sandbox.graph_api import APP_ID
 from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
-from tests.servers.destinations import Destination
+from tests.servers.destinations import Destination, local
 
 DAY = timedelta(days=1)
+SECRET = "sandbox-app-secret"
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ def moment(wire_time: str) -> datetime:
     return datetime.strptime(wire_time, "%Y-%m-%dT%H:%M:%S%z")
 
 
-def drawn(box: Sandbox, since: datetime | None, until: datetime) -> Drawn:
+def drawn(box: Sandbox, since: datetime | None, until: datetime, platform: str = "messenger") -> Drawn:
     """What lies in [since, until), by the sandbox's own document; messages that the API gives no date of are left out."""
     first = since or datetime.min.replace(tzinfo=timezone.utc)
     conversations, messages = set(), set()
     for thread in box.data()["threads"]:
-        if thread["platform"] != "messenger":
+        if thread["platform"] != platform:
             continue
         in_window = {
             message["id"]
@@ -58,7 +60,7 @@ def today() -> datetime:
 @pytest.fixture
 def box(today: datetime) -> Iterator[Sandbox]:
     """A Page whose newest conversation is from just before midnight, behind an API whose clock goes right."""
-    with Sandbox(seed=1, conversations=200, now=today, span=4 * DAY) as running:
+    with Sandbox(seed=1, conversations=200, instagram=100, now=today, span=4 * DAY) as running:
         running.clock = lambda: datetime.now(timezone.utc)
         yield running
 
@@ -130,6 +132,109 @@ class TestRuns:
         assert consumer["state"] == "success"
         assert consumer["xcoms"]["count"] == {"conversations": 0, "messages": 0}
 
+    def test_messenger_and_instagram_of_a_page_side_by_side(
+        self, box: Sandbox, tmp_path: Path, today: datetime
+    ) -> None:
+        """Each whole, and in partitions of its own."""
+        place = local(tmp_path / "export")
+        (both,) = run_dags(
+            [{"dag_id": "pageconv_instagram", "logical_date": today.isoformat()}],
+            environment=environment(box, place.url),
+        )
+
+        assert both["state"] == "success", both["log"]
+        for platform in ("messenger", "instagram"):
+            yesterday = drawn(box, today - DAY, today, platform)
+            assert yesterday.messages
+            summary = both["xcoms"][f"export_{platform}"]
+            assert (summary["platform"], summary["messages"]) == (platform, len(yesterday.messages))
+            ids = {
+                record["id"]
+                for record in place.records("messages")
+                if record["_platform"] == platform and "created_time" in record
+            }
+            assert ids == yesterday.messages
+
+    def test_with_a_page_s_own_token_all_pages_are_that_one(
+        self, box: Sandbox, tmp_path: Path, today: datetime
+    ) -> None:
+        """The same DAG serves whoever has one Page only."""
+        place = local(tmp_path / "export")
+        (run,) = run_dags(
+            [{"dag_id": "pageconv_all_pages", "logical_date": today.isoformat()}],
+            environment=environment(box, place.url),
+        )
+        assert run["state"] == "success", run["log"]
+        dated = {record["id"] for record in place.records("messages") if "created_time" in record}
+        assert dated == drawn(box, today - DAY, today).messages
+
+    @pytest.mark.parametrize(
+        "token, sentence",
+        [
+            ("NOBODY-S", "the access token is not valid"),
+            ("OF-SOMEBODY-WITHOUT-PAGES", "The token reaches no Page: give the system user a task on each Page."),
+        ],
+    )
+    def test_a_token_that_lists_no_page_makes_the_run_red_at_once(
+        self, token: str, sentence: str, box: Sandbox, tmp_path: Path
+    ) -> None:
+        """The first task says why, the last one where to look, and neither is tried again."""
+        box.add_token("OF-SOMEBODY-WITHOUT-PAGES", None, reaches=[])
+        connection = {"conn_type": "pageconv", "host": box.url, "password": token}
+        (run,) = run_dags(
+            [{"dag_id": "pageconv_all_pages"}],
+            environment={
+                **environment(box, (tmp_path / "export").as_uri()),
+                "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+            },
+        )
+        assert run["state"] == "failed", run["log"]
+        assert sentence in run["log"]
+        assert "There was no Page to export: the log of the task `pages` says why." in run["log"]
+        assert token not in run["log"]
+
+    def test_a_token_that_ends_soon_is_told_in_time(self, box: Sandbox) -> None:
+        """In a sentence that makes the run red; the token itself is in no log and in no XCom."""
+        now = datetime.now(timezone.utc)
+        soon, later = now + 9 * DAY, now + 40 * DAY
+        facts = {
+            "ends_soon": {"expires_at": soon},
+            "has_ended": {"expires_at": now - DAY},
+            "gives_no_data": {"expires_at": later, "data_access_expires_at": soon},
+            "lasts": {"expires_at": later, "data_access_expires_at": later},
+            "never_ends": {},
+        }
+        says = {
+            "ends_soon": f"ends on {soon:%Y-%m-%d at %H:%M} UTC: renew it",
+            "has_ended": "is not valid: Session has expired. Make a new one and put it in.",
+            "gives_no_data": f"gives no data any more from {soon:%Y-%m-%d at %H:%M} UTC on",
+            "lasts": f"is valid and ends on {later:%Y-%m-%d}.",
+            "never_ends": "is valid and names no end.",
+        }
+        box.rules.app_secret = SECRET
+        connections = {}
+        for name, moments in facts.items():
+            ends = {fact: int(moment.timestamp()) for fact, moment in moments.items()}
+            box.add_token(f"TOKEN-THAT-{name}", None, type="SYSTEM_USER", **ends)
+            extra = {"app_id": APP_ID, "app_secret": SECRET}
+            connections[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(
+                {"conn_type": "pageconv", "host": box.url, "password": f"TOKEN-THAT-{name}", "extra": extra}
+            )
+
+        runs = run_dags(
+            [{"dag_id": "pageconv_token_watch", "conf": {"connections": [name]}} for name in facts],
+            environment=connections,
+        )
+
+        log = runs[0]["log"]
+        states = {name: run["state"] for name, run in zip(facts, runs, strict=True)}
+        good = ("lasts", "never_ends")
+        assert states == {name: "success" if name in good else "failed" for name in facts}, log
+        for name, sentence in says.items():
+            assert f"The token of the connection {name} {sentence}" in log
+        assert "TOKEN-THAT-" not in log + json.dumps([run["xcoms"] for run in runs])
+        assert SECRET not in log
+
 
 @pytest.fixture
 def dags(airflow_home: Path) -> dict[str, Any]:
@@ -156,12 +261,23 @@ class TestParsing:
 
     def test_a_page_is_read_by_one_run_at_a_time(self, dags: dict[str, Any]) -> None:
         """Two runs of one Page would share its limit, and days that were missed would all start at once."""
-        for name in ("pageconv_daily", "pageconv_backfill"):
+        for name in ("pageconv_daily", "pageconv_backfill", "pageconv_all_pages", "pageconv_instagram"):
             assert dags[name].max_active_runs == 1
             assert dags[name].catchup is False
 
     def test_the_pool_is_the_default_one(self, dags: dict[str, Any]) -> None:
         """A pool that does not exist would keep the task waiting for ever."""
-        assert {dags[name].get_task("export").pool for name in ("pageconv_daily", "pageconv_backfill")} == {
-            "default_pool"
-        }
+        pools = {task.pool for dag in dags.values() for task in dag.tasks if task.task_id.startswith("export")}
+        assert pools == {"default_pool"}
+
+    def test_each_platform_has_a_pool_of_its_own(
+        self, airflow_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """With a slot each, neither waits for the other."""
+        from airflow.dag_processing.dagbag import DagBag
+
+        monkeypatch.setenv("PAGECONV_POOL", "messenger_calls")
+        monkeypatch.setenv("PAGECONV_INSTAGRAM_POOL", "instagram_calls")
+        dag = DagBag(EXAMPLE_DAGS / "pageconv_instagram.py").dags["pageconv_instagram"]
+        pools = {task.platform: (task.pool, task.upstream_task_ids) for task in dag.tasks}
+        assert pools == {"messenger": ("messenger_calls", set()), "instagram": ("instagram_calls", set())}

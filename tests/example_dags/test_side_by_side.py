@@ -97,7 +97,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             token = many.api.derived_token(page)
             environment[f"AIRFLOW_CONN_{name.upper()}"] = _connection(many, page.id, token)
         airflow = stack.enter_context(Deployment(home / "airflow", EXAMPLE_DAGS, environment).running())
-        started = {name: _unpaused(airflow, name) for name in NAMES}
+        started = {name: airflow.unpause(name) for name in NAMES}
         ended = {name: airflow.wait_for_end(name, run_id, timeout=420) for name, run_id in started.items()}
         time.sleep(1)  # the database is looked at once more
         yield Ran(
@@ -112,20 +112,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
                 for name in NAMES
             },
         )
-
-
-def _unpaused(airflow: Deployment, dag_id: str) -> str:
-    """Unpause a DAG as soon as it is known, and return the id of the run that the scheduler starts."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        known = {dag["dag_id"] for dag in airflow.api("GET", "/dags?limit=100")["dags"]}
-        if dag_id in known:
-            airflow.api("PATCH", f"/dags/{dag_id}", {"is_paused": False})
-            runs = airflow.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
-            if runs:
-                return str(runs[0]["dag_run_id"])
-        time.sleep(1)
-    raise AssertionError(f"no run of {dag_id} was started within 120 s")
 
 
 @pytest.mark.parametrize("name", NAMES)

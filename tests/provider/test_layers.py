@@ -30,7 +30,9 @@ MAY_IMPORT = {
     "sensors": {"graph", "hooks", "parameters", "triggers", "times"},
     "operators": {"graph", "dump", "hooks", "parameters", "triggers", "times"},
     "standalone": set(),
-    "demo": {"standalone"},
+    "demo_stage": {"standalone"},
+    "demo_pages": {"demo_stage", "standalone"},
+    "demo": {"demo_pages", "demo_stage", "standalone"},
 }
 WITHOUT_AIRFLOW = ("provider", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` likewise.

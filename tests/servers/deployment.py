@@ -61,13 +61,27 @@ class Deployment(Standalone):
         finally:
             self._stop.set()
 
-    def trigger(self, dag_id: str, timeout: float = 120) -> str:
+    def unpause(self, dag_id: str, timeout: float = 120) -> str:
+        """Unpause a DAG as soon as it is known, and return the id of the run that the scheduler starts."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            known = {dag["dag_id"] for dag in self.api("GET", "/dags?limit=100")["dags"]}
+            if dag_id in known:
+                self.api("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+                runs = self.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+                if runs:
+                    return str(runs[0]["dag_run_id"])
+            time.sleep(1)
+        raise AssertionError(f"no run of {dag_id} was started within {timeout:.0f} s")
+
+    def trigger(self, dag_id: str, timeout: float = 120, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run as soon as the DAG is known, and return its id."""
         deadline = time.monotonic() + timeout
         run_id = f"test-{secrets.token_hex(4)}"
+        order = {"logical_date": None, "dag_run_id": run_id, "conf": dict(conf or {})}
         while True:
             try:
-                self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "dag_run_id": run_id})
+                self.api("POST", f"/dags/{dag_id}/dagRuns", order)
                 return run_id
             except urllib.error.HTTPError as error:
                 if error.code == 409:  # an earlier request came through, though its answer was an error
