@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault, parse_all
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
 from airflow_provider_pageconv.sandbox.page import ORDERS
 from airflow_provider_pageconv.sandbox.rules import CHOICES, one_of
 from airflow_provider_pageconv.sandbox.serving import Sandbox
@@ -87,6 +87,8 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         garbled=options.garbled_usage,
     )
     one_of("--limit-code", limits.code, LIMIT_CODES)
+    one_of("--app-limit-code", options.app_limit_code, APP_CODES)
+    one_of("--account-limit-code", options.account_limit_code, LIMIT_CODES)
     usage = [] if options.usage_headers == "none" else options.usage_headers.split(",")
     box = Sandbox(
         seed=options.seed,
@@ -114,6 +116,8 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         user_token_error=options.user_token_error,
         latency=_latency(options.latency),
         limits=limits,
+        app_limits=_limits_of(options, "app_limit"),
+        account_limits=_limits_of(options, "account_limit"),
         usage_headers=usage,
         faults=faults,
         life=life,
@@ -126,6 +130,17 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
             raise ValueError(f"--rule is written NAME=VALUE with one of {', '.join(_RULES)}, not {order!r}")
         setattr(box.rules, name, _rule(name, value))
     return box
+
+
+def _limits_of(options: argparse.Namespace, name: str) -> Limits:
+    """Return the limits of the app or of the accounts."""
+    return Limits(
+        calls=getattr(options, f"{name}_calls"),
+        window=getattr(options, f"{name}_window"),
+        code=getattr(options, f"{name}_code"),
+        regain=options.regain == "on",
+        prolongs=options.limit_prolongs == "on",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +215,19 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--limit-window", type=float, default=60, metavar="SECONDS", help="the window")
     limits.add_argument("--limit-code", type=int, default=613, metavar="CODE", help="613, 80006, 80002, 4, 17, 32 …")
     limits.add_argument("--limit-status", type=int, metavar="STATUS", help="HTTP status of refusals")
+    limits.add_argument(
+        "--app-limit-calls", type=int, metavar="N", help="calls of all Pages and tokens in the app's window"
+    )
+    limits.add_argument("--app-limit-window", type=float, default=3600, metavar="SECONDS", help="the app's window")
+    limits.add_argument("--app-limit-code", type=int, default=4, metavar="CODE", help="4, 17, 32 or 341")
+    limits.add_argument(
+        "--account-limit-calls", type=int, metavar="N",
+        help="calls in the window for each Page's Messenger, and for each Instagram account; Meta's are 2 in 1 second",
+    )  # fmt: skip
+    limits.add_argument("--account-limit-window", type=float, default=1, metavar="SECONDS", help="the accounts' window")
+    limits.add_argument(
+        "--account-limit-code", type=int, default=613, metavar="CODE", help="80006: 80002 for an Instagram account"
+    )
     limits.add_argument("--limit-prolongs", choices=("on", "off"), default="on", help="refused calls count as well")
     limits.add_argument("--regain", choices=("on", "off"), default="on", help="refusals name the minutes to wait")
     trouble = parser.add_argument_group("trouble and life")

@@ -27,7 +27,7 @@ from airflow_provider_pageconv.sandbox.graph_api import (
     answered_version,
 )
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
-from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, USAGE_HEADERS, Account, Limits, Share, usage_headers
 from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER
 from airflow_provider_pageconv.sandbox.page import ORDERS, Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
@@ -93,6 +93,11 @@ class Box:
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
     :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
+    :param app_limits: the app's own, over the calls of all Pages and tokens, which `x-app-usage` reports; the code is 4
+        where it is none of an app, and no refusal names a time. They are copied: change `box.app_limits`.
+    :param account_limits: for the conversations of each Page's Messenger, and of its Instagram account, each counted
+        apart; the business header reports them. Meta lets 2 calls a second through. With the code of a business
+        limit each account answers its own: 80006, or 80002. They are copied: change `box.account_limits`.
     :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
     :param faults: faults ordered from the start.
     :param life: events ordered from the start.
@@ -142,6 +147,8 @@ class Box:
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
+        app_limits: Limits | None = None,
+        account_limits: Limits | None = None,
         usage_headers: bool | Iterable[str] = True,
         faults: Iterable[Fault] = (),
         life: Iterable[Life] = (),
@@ -221,8 +228,8 @@ class Box:
             self.add_token(self.api.derived_token(page), page)
         self.add_token(user_token, None)
         self.add_token(token, self.page)
-        self.limits = Limits() if limits is None else limits.copy()
-        self.limits.check()
+        self.limits, self.account_limits = _checked(limits), _checked(account_limits)
+        self.app_limits = _of_the_app(app_limits)
         if usage_headers is not True:
             self.limits.headers = tuple(usage_headers or ())
             for name in self.limits.headers:
@@ -318,10 +325,10 @@ class Box:
             self.requests.append(record)
             self.life.before_call()
             delay = self._delay()
-            refusal = self.limits.take()
+            refusal, refused_by = self._take(call)
             fault = None if refusal is not None else self.faults.strike(call, record.edge)
-            answer, regain = self._answer(call, refusal, fault)
-            headers = self._headers(answer, fault, regain, refused=refusal is not None)
+            answer = self._answer(call, refusal, fault)
+            headers = self._headers(answer, fault, refused_by)
         record.code = answer.code
         record.fault = fault.kind if fault else None
         status, body = answer.status, encoded(answer.body)
@@ -332,43 +339,89 @@ class Box:
             status, body = fault.status or 200, (NOT_JSON if fault.message is None else fault.message).encode()
         return Reply(status, headers, body, fault, delay)
 
-    def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> tuple[Answer, int]:
-        error, regain = refusal, 0
-        if refusal is not None:
-            regain = self.limits.regain_minutes() if self.limits.regain else 0
-        elif fault is not None and fault.kind not in TWISTS and fault.kind not in MANGLED:
-            error, regain = fault.error(call), fault.regain or 0
+    def _take(self, call: Call) -> tuple[GraphApiError | None, Limits | None]:
+        """Count a call where it counts, and return the refusal and the limits that refuse it, if any do.
+
+        What one limit refuses is not counted by the next.
+        """
+        orders: list[tuple[Limits, Account | None]] = [(self.limits, None), (self.app_limits, None)]
+        account = self._account_of(call) if self.account_limits.calls is not None else None
+        if account is not None and account[1] in (MESSENGER, INSTAGRAM):
+            orders.append((self.account_limits, account))
+        for limits, of in orders:
+            refusal = limits.take(of)
+            if refusal is not None:
+                return refusal, limits
+        return None, None
+
+    def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> Answer:
+        error = refusal
+        if error is None and fault is not None and fault.kind not in TWISTS and fault.kind not in MANGLED:
+            error = fault.error(call)
         if error is not None:
             try:
                 version = answered_version(call.version)
             except GraphApiError:
                 version = answered_version(None)
-            return self.api.refusal(error, call, version, self._usage_of(call)), regain
+            return self.api.refusal(error, call, version, self._usage_of(call))
         twist = None
         if fault is not None and fault.kind in TWISTS:
             twist = Twist(fault.kind, fault.size, self._traces.next())
         answer = self.api.answer(call, twist)
         if not answer.usage:
             answer.usage = self._usage_of(call)
-        return answer, 0
+        return answer
 
-    def _usage_of(self, call: Call) -> tuple[tuple[str, str], ...]:
+    def _usage_of(self, call: Call) -> tuple[Account, ...]:
         """Return whose limits a call counts against when it was refused before anybody looked."""
+        account = self._account_of(call)
+        return () if account is None else (account,)
+
+    def _account_of(self, call: Call) -> Account | None:
+        """Return whose call it is, as far as its address and its token tell."""
         access = self.api.accesses.get(call.token or "")
-        page = self.pages.get((call.parts or [""])[0]) or (access.page if access else None)
+        ident = (call.parts or [""])[0]
+        page = self.pages.get(ident) or (access.page if access else None)
         if page is None:
-            return ()
-        if edge_of(call) in ("conversations", "messages", "inner"):
-            thread = page.find_thread(call.parts[0])
-            platform = thread.platform if thread else call.params.get("platform", MESSENGER).lower()
-            return ((page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER),)
-        return ((page.id, "pages"),)
+            return None
+        edge = edge_of(call)
+        thread = None
+        if ident != page.id and edge in ("messages", "inner", "node"):
+            message = page.find_message(ident)
+            thread = message[0] if message else page.find_thread(ident)
+        if thread is not None:
+            return page.id, thread.platform
+        if edge in ("conversations", "messages", "inner"):
+            platform = call.params.get("platform", MESSENGER).lower()
+            return page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER
+        return page.id, "pages"
+
+    def _shares(
+        self, usage: Iterable[Account], fault: Fault | None, refused_by: Limits | None
+    ) -> tuple[Share, dict[Account, Share]]:
+        """Return what the usage headers report: of the app, and of each account."""
+        accounts = dict.fromkeys(usage)
+        if fault is not None and fault.regain is not None:
+            all_used = Share(100.0, fault.regain if fault.kind not in TWISTS and fault.kind not in MANGLED else 0)
+            return all_used, dict.fromkeys(accounts, all_used)
+        if refused_by is self.limits:
+            all_used = Share(100.0, self.limits.regain_minutes() if self.limits.regain else 0)
+            return all_used, dict.fromkeys(accounts, all_used)
+        app = self.app_limits if self.app_limits.says_something else self.limits
+        return Share(app.used()), {account: self._share_of(account, refused_by) for account in accounts}
+
+    def _share_of(self, account: Account, refused_by: Limits | None) -> Share:
+        if account[1] not in (MESSENGER, INSTAGRAM) or not self.account_limits.says_something:
+            return Share(self.limits.used())
+        refused = refused_by is self.account_limits and self.account_limits.regain
+        regain = self.account_limits.regain_minutes(account) if refused else 0
+        return Share(self.account_limits.used(account), regain)
 
     def _date(self) -> datetime:
         """Return what time it is where the API is."""
         return self.clock() if self.rules.date == "page" else datetime.now(timezone.utc)
 
-    def _headers(self, answer: Answer, fault: Fault | None, regain: int, *, refused: bool) -> list[tuple[str, str]]:
+    def _headers(self, answer: Answer, fault: Fault | None, refused_by: Limits | None) -> list[tuple[str, str]]:
         trace = draw(self.seed, "trace", self._traces.next())
         version = fault.version if fault is not None and fault.kind == "version" else answer.version
         is_html = fault is not None and fault.is_html
@@ -386,11 +439,10 @@ class Box:
             message = (answer.error_message or "").encode("ascii", "replace").decode()
             made.append(("WWW-Authenticate", f'OAuth "Facebook Platform" "invalid_token" "{message}"'))
         silent = (fault is not None and (not fault.headers or fault.kind == "no_headers")) or (
-            refused and not self.limits.refusal_headers
+            refused_by is not None and not refused_by.refusal_headers
         )
         if not silent:
-            percent = 100.0 if refused or (fault is not None and fault.regain is not None) else None
-            made += usage_headers(self.limits, answer.usage, percent=percent, regain=regain)
+            made += usage_headers(self.limits, *self._shares(answer.usage, fault, refused_by))
         if fault is not None and fault.retry_after is not None:
             made.append(("Retry-After", str(fault.retry_after)))
         return made
@@ -399,3 +451,18 @@ class Box:
         if isinstance(self.latency, tuple):
             return self._random.uniform(*self.latency)
         return self.latency
+
+
+def _checked(limits: Limits | None) -> Limits:
+    """Return limits that are the box's own; none where none were given."""
+    made = Limits() if limits is None else limits.copy()
+    made.check()
+    return made
+
+
+def _of_the_app(limits: Limits | None) -> Limits:
+    """Return limits whose code is one of an app."""
+    made = _checked(limits)
+    if made.code not in APP_CODES:
+        made.code = APP_CODES[0]
+    return made

@@ -11,7 +11,7 @@ from airflow_provider_pageconv.sandbox.box import Box
 from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
 from airflow_provider_pageconv.sandbox.page import Page
 from airflow_provider_pageconv.sandbox.rules import one_of
 from airflow_provider_pageconv.sandbox.times import epoch
@@ -23,7 +23,8 @@ HELP = {
     "GET, DELETE /_sandbox/requests": "what was asked, with counts; forget it",
     "GET, POST, DELETE /_sandbox/faults": "the orders; one more (an object) or several (a list); none",
     "GET, POST, DELETE /_sandbox/life": "orders and events; an order, or, without at, every, p, an event at once; none",
-    "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit",
+    "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit. "
+    'Those of the app, and of each account apart: {"of": "app"|"accounts", …}',
     "GET, POST /_sandbox/rules": "how the API behaves; change time_form, nested, details, max_limit, refused_fields …",
     "POST /_sandbox/page": 'what one thread or message shows: {"pin": thread id, "place": 0}, {"unpin": thread id}, '
     '{"show_updated": thread id, "value": any}, {"show_created": message id, "value": any}',
@@ -44,6 +45,8 @@ _LIMITS = (
     "garbled",
     "refused",
 )
+_APART = ("calls", "window", "code", "status", "regain", "prolongs", "refusal_headers", "percent", "refused")
+_CODES = {"all": LIMIT_CODES, "app": APP_CODES, "accounts": LIMIT_CODES}
 
 
 class NotThereError(Exception):
@@ -115,22 +118,35 @@ def _life(box: Box, method: str, body: Any) -> Any:
 
 
 def _limits(box: Box, method: str, body: Any) -> Any:
+    books = {"all": box.limits, "app": box.app_limits, "accounts": box.account_limits}
     if method == "DELETE":
-        box.limits.calls = None
-        box.limits.percent = None
-        box.limits.reset()
+        for limits in books.values():
+            limits.calls = None
+            limits.percent = None
+            limits.reset()
     elif method == "POST":
-        known = {item.name for item in fields(Limits)} & set(_LIMITS)
         for order in _objects(body):
-            for name in order:
-                if name not in known:
-                    raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
-            changed = replace(box.limits, **order)
-            changed.check()
-            one_of("code", changed.code, LIMIT_CODES)
-            for name in order:
-                setattr(box.limits, name, getattr(changed, name))
-    return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
+            of = order.get("of", "all")
+            one_of("of", of, tuple(books))
+            _change(books[of], {name: value for name, value in order.items() if name != "of"}, _CODES[of])
+    return {
+        **{name: getattr(box.limits, name) for name in _LIMITS},
+        "used_percent": box.limits.used(),
+        "app": {**{name: getattr(box.app_limits, name) for name in _APART}, "used_percent": box.app_limits.used()},
+        "accounts": {name: getattr(box.account_limits, name) for name in _APART},
+    }
+
+
+def _change(limits: Limits, order: Mapping[str, Any], codes: tuple[int, ...]) -> None:
+    known = {item.name for item in fields(Limits)} & set(_LIMITS)
+    for name in order:
+        if name not in known:
+            raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
+    changed = replace(limits, **order)
+    changed.check()
+    one_of("code", changed.code, codes)
+    for name in order:
+        setattr(limits, name, getattr(changed, name))
 
 
 def _rules(box: Box, method: str, body: Any) -> Any:
