@@ -92,12 +92,12 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
     usage = [] if options.usage_headers == "none" else options.usage_headers.split(",")
     box = Sandbox(
         seed=options.seed,
-        conversations=options.conversations,
+        conversations=_counts("--conversations", options.conversations),
         messages=options.messages,
         long_every=options.long_every,
         short_messages=options.short_messages,
         folders=_folders(options.folders) if options.folders else None,
-        instagram=options.instagram,
+        instagram=_counts("--instagram", options.instagram),
         now=datetime.fromtimestamp(epoch(options.now), timezone.utc) if options.now else None,
         span=timedelta(days=options.span_days),
         ties=options.ties,
@@ -106,6 +106,7 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         pages=options.pages,
         token=options.token,
         user_token=options.user_token,
+        system_user=options.system_user,
         app_secret=options.app_secret,
         require_proof=options.require_proof,
         details=options.details,
@@ -124,6 +125,12 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         port=options.port,
         quiet=not options.verbose,
     )
+    for number in _numbers("--dead-pages", options.dead_pages):
+        box.end_tokens(box.page_at(number))
+    for number in _numbers("--taskless-pages", options.taskless_pages):
+        box.page_at(number).tasks = ()
+    for number in _numbers("--empty-pages", options.empty_pages):
+        box.page_at(number).advanced_access = False
     for order in options.rule:
         name, equals, value = order.partition("=")
         if not equals or name not in _RULES:
@@ -155,11 +162,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     page = parser.add_argument_group("the Page")
     page.add_argument("--seed", type=int, default=1, help="decides about everything that is drawn")
-    page.add_argument("--conversations", type=int, default=200, metavar="N", help="Messenger threads, in four folders")
+    page.add_argument(
+        "--conversations",
+        default="200",
+        metavar="N,…",
+        help="Messenger threads, in four folders; 40,0,7: Page after Page",
+    )
     page.add_argument(
         "--folders", default="", metavar="F=N,…", help="exact threads by folder, such as inbox=100,spam=3"
     )
-    page.add_argument("--instagram", type=int, default=0, metavar="N", help="Instagram threads")
+    page.add_argument("--instagram", default="0", metavar="N,…", help="Instagram threads; several likewise")
     page.add_argument("--messages", type=int, default=30, metavar="N", help="messages in every long thread")
     page.add_argument("--long-every", type=int, default=10, metavar="N", help="every so many threads is long; 0: none")
     page.add_argument("--short-messages", type=int, default=2, metavar="N", help="messages in the other threads")
@@ -174,6 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--page-id", default="100200300400500", metavar="ID", help="id of the Page")
     page.add_argument("--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches")
     page.add_argument(
+        "--dead-pages", default="", metavar="N,…", help="the numbers of Pages whose tokens are all dead; the first is 1"
+    )
+    page.add_argument(
+        "--taskless-pages", default="", metavar="N,…", help="Pages on which the user has no task: no token is given"
+    )
+    page.add_argument(
+        "--empty-pages", default="", metavar="N,…", help="Pages whose lists are empty: the app has no Advanced Access"
+    )
+    page.add_argument(
         "--crowded-every", type=int, default=0, metavar="N", help="one in N messages has lists of two pages"
     )
     page.add_argument("--data-file", type=Path, metavar="PATH", help="write all that is on the Page here, as JSON")
@@ -181,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     api.add_argument("--port", type=int, default=8765, help="port on 127.0.0.1; 0: a free one")
     api.add_argument("--token", default="SANDBOX-PAGE-TOKEN", help="the Page's access token")
     api.add_argument("--user-token", default="SANDBOX-USER-TOKEN", metavar="TOKEN", help="a user's access token")
+    api.add_argument("--system-user", action="store_true", help="the user's token is one of a system user")
     api.add_argument("--app-secret", metavar="SECRET", help="check appsecret_proof with this secret")
     api.add_argument("--require-proof", action="store_true", help="refuse calls without appsecret_proof")
     api.add_argument(
@@ -271,8 +293,23 @@ def _folders(text: str) -> dict[str, int]:
     return made
 
 
+def _counts(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name} is written 200, or 40,0,7 for one Page after the other, not {text!r}") from None
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ValueError(f"{name} is written 2,5, not {text!r}") from None
+
+
 _RULES = ("time_form", "nested", "nested_every", "message_count", "refusal_form", "swallow_authorization",
-          "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging")  # fmt: skip
+          "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging",
+          "taskless")  # fmt: skip
 
 
 def _rule(name: str, text: str) -> object:

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -60,18 +60,20 @@ class Box:
     """A Graph API with Pages of a chosen size, without a network; the same seed and `now` make the same Page.
 
     :param seed: decides about everything that is drawn.
-    :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam.
+    :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam. Of several
+        numbers each Page has its own, Page after Page, and from the first number on again.
     :param messages: messages in every `long_every`-th thread.
     :param long_every: 0 = no thread is long.
     :param short_messages: messages in all other threads.
     :param folders: exact threads by folder, in place of `conversations`.
-    :param instagram: Instagram threads.
+    :param instagram: Instagram threads, or several numbers likewise.
     :param now: the Page's newest thread is just before, and the clock stands still. Real time, ticking, if left out.
     :param span: the threads were updated in this time before `now`, each in a second of its own.
     :param ties: let up to three threads, and up to three messages of a thread, share a second.
     :param order: "newest" first as Meta does, "oldest" first, "shuffled", or "mostly" newest first: every 40th row
         stands up to 30 places too high or too low until its thread gets a message.
     :param pages: how many Pages; the others are like the first, with ids that follow, and reached by the user's token.
+    :param system_user: the user's token is one of a system user.
     :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
     :param detailed_messages: the 20.
     :param cursor_style: "anchored" cursors hold on to a row, "offset" ones count rows and slip when the list changes.
@@ -90,6 +92,7 @@ class Box:
     :param swallow_authorization: the Authorization header never arrives.
     :param date: whose clock the `Date` header goes by, "machine" or "page".
     :param no_token_code: 2500 or 104, for calls without a token.
+    :param taskless: what becomes of the token of a Page on which the user has no task: "left_out" or "refused".
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
     :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
@@ -109,12 +112,12 @@ class Box:
         self,
         *,
         seed: int = 1,
-        conversations: int = 200,
+        conversations: int | Sequence[int] = 200,
         messages: int = 30,
         long_every: int = 10,
         short_messages: int = 2,
         folders: Mapping[str, int] | None = None,
-        instagram: int = 0,
+        instagram: int | Sequence[int] = 0,
         now: datetime | None = None,
         span: timedelta = timedelta(days=30),
         ties: bool = False,
@@ -124,6 +127,7 @@ class Box:
         pages: int = 1,
         token: str = "SANDBOX-PAGE-TOKEN",  # noqa: S107 - made up, opens nothing but this
         user_token: str = "SANDBOX-USER-TOKEN",  # noqa: S107 - likewise
+        system_user: bool = False,
         app_secret: str | None = None,
         require_proof: bool = False,
         details: str = "bare",
@@ -144,6 +148,7 @@ class Box:
         swallow_authorization: bool = False,
         no_token_code: int | None = None,
         date: str = "machine",
+        taskless: str = "left_out",
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
@@ -166,7 +171,8 @@ class Box:
         if not (page_id.isascii() and page_id.isdigit() and int(page_id)):
             raise ValueError(f"page_id is a number: {page_id!r}")
         at_least("pages", pages, 1)
-        counts = {"instagram": instagram, "messages": messages, "long_every": long_every}
+        threads, on_instagram = _each(conversations), _each(instagram)
+        counts = {"instagram": min(on_instagram), "messages": messages, "long_every": long_every}
         counts |= {"short_messages": short_messages, "crowded_every": crowded_every}
         for name, count in counts.items():
             at_least(name, count, 0)
@@ -188,9 +194,9 @@ class Box:
                 name=page_name if number == 0 else f"{page_name} {number + 1}",
                 now=start,
                 span=span,
-                conversations=conversations,
+                conversations=threads[number % len(threads)],
                 folders=folders,
-                instagram=instagram,
+                instagram=on_instagram[number % len(on_instagram)],
                 messages=messages,
                 long_every=long_every,
                 short_messages=short_messages,
@@ -220,13 +226,14 @@ class Box:
             swallow_authorization=swallow_authorization,
             no_token_code=no_token_code,
             date=date,
+            taskless=taskless,
         )
         cursors = Cursors(seed, cursor_style)
         self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()))
         self.derived_token = self.api.derived_token(self.page)
         for page in self.pages.values():
             self.add_token(self.api.derived_token(page), page)
-        self.add_token(user_token, None)
+        self.add_token(user_token, None, type="SYSTEM_USER" if system_user else "USER")
         self.add_token(token, self.page)
         self.limits, self.account_limits = _checked(limits), _checked(account_limits)
         self.app_limits = _of_the_app(app_limits)
@@ -251,17 +258,38 @@ class Box:
         with self.lock:
             self.requests.clear()
 
-    def add_token(self, token: str, page: Page | None, reaches: Iterable[str] | None = None, **facts: Any) -> None:
+    def add_token(
+        self,
+        token: str,
+        page: Page | None,
+        reaches: Iterable[str] | None = None,
+        *,
+        advanced_access: bool = True,
+        **facts: Any,
+    ) -> None:
         """Let a further token in: a Page's, or, with None, a user's.
 
         :param reaches: ids of the Pages that a user's token reaches; all of them if left out.
+        :param advanced_access: False: it belongs to an app without, for which every list of conversations is empty.
         :param facts: what `/debug_token` says of it, such as `type="SYSTEM_USER"` or `expires_at`.
         """
-        self.api.accesses[token] = Access(token, page, facts, frozenset(reaches) if reaches is not None else None)
+        known = frozenset(reaches) if reaches is not None else None
+        self.api.accesses[token] = Access(token, page, facts, known, advanced_access)
 
     def remove_token(self, token: str) -> None:
         """Shut a token out: calls with it answer 190 from now on."""
         self.api.accesses.pop(token, None)
+
+    def end_tokens(self, page: Page) -> None:
+        """Shut out every token of a Page, also the one that a user's token is exchanged for: it is handed out dead."""
+        for token in [access.token for access in self.api.accesses.values() if access.page is page]:
+            self.remove_token(token)
+
+    def page_at(self, number: int) -> Page:
+        """Return a Page by its number, which counts from 1."""
+        if not 1 <= number <= len(self.pages):
+            raise ValueError(f"there is no Page number {number}: they go from 1 to {len(self.pages)}")
+        return list(self.pages.values())[number - 1]
 
     def proof(self, token: str | None = None) -> str:
         """Return the `appsecret_proof` of a token; of the Page's if left out."""
@@ -465,4 +493,12 @@ def _of_the_app(limits: Limits | None) -> Limits:
     made = _checked(limits)
     if made.code not in APP_CODES:
         made.code = APP_CODES[0]
+    return made
+
+
+def _each(counts: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the number of each Page; one number is that of all."""
+    made = (counts,) if isinstance(counts, int) else tuple(counts)
+    if not made:
+        raise ValueError("several numbers of threads are one at least")
     return made

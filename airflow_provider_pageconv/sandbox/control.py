@@ -12,7 +12,7 @@ from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
-from airflow_provider_pageconv.sandbox.page import Page
+from airflow_provider_pageconv.sandbox.page import TASKS, Page
 from airflow_provider_pageconv.sandbox.rules import one_of
 from airflow_provider_pageconv.sandbox.times import epoch
 
@@ -28,6 +28,8 @@ HELP = {
     "GET, POST /_sandbox/rules": "how the API behaves; change time_form, nested, details, max_limit, refused_fields …",
     "POST /_sandbox/page": 'what one thread or message shows: {"pin": thread id, "place": 0}, {"unpin": thread id}, '
     '{"show_updated": thread id, "value": any}, {"show_created": message id, "value": any}',
+    "GET, POST /_sandbox/pages": 'the Pages; {"page_id": id, "tasks": names, "advanced_access": true|false}: whether their '
+    'lists hold anything; {"page_id": id, "dead": true} ends all of its tokens',
     "GET, POST /_sandbox/clock": 'the Page\'s time; {"now": ISO text, "ticking": true|false} or {"advance": seconds}',
 }
 _LIMITS = (
@@ -80,6 +82,8 @@ def control(box: Box, method: str, path: str, query: Mapping[str, str], body: An
             return _rules(box, method, body)
         if name == "page" and method == "POST":
             return _page(box, body)
+        if name == "pages" and method in ("GET", "POST"):
+            return _pages(box, method, body)
         if name == "clock" and method in ("GET", "POST"):
             return _clock(box, method, body)
     raise NotThereError(f"there is no {method} {path} in the sandbox: {'; '.join(HELP)}")
@@ -180,6 +184,28 @@ def _page(box: Box, body: Any) -> Any:
         except KeyError as error:
             raise ValueError(f"there is no {error}") from None
     return {"page": box.page.id}
+
+
+def _pages(box: Box, method: str, body: Any) -> Any:
+    for order in _objects(body) if method == "POST" else ():
+        unknown = set(order) - {"page_id", "tasks", "advanced_access", "dead"}
+        if unknown:
+            raise ValueError(f"a Page has no {min(unknown)!r}: page_id, tasks, advanced_access, dead")
+        page = box.pages.get(order.get("page_id", box.page.id))
+        if page is None:
+            raise ValueError(f"there is no Page {order['page_id']!r}")
+        for task in order.get("tasks", ()):
+            one_of("tasks", task, TASKS)
+        page.tasks = tuple(order.get("tasks", page.tasks))
+        page.advanced_access = bool(order.get("advanced_access", page.advanced_access))
+        if order.get("dead"):
+            box.end_tokens(page)
+    alive = {access.page for access in box.api.accesses.values()}
+    return [
+        {"page_id": page.id, "name": page.name, "tasks": page.tasks, "advanced_access": page.advanced_access,
+         "dead": page not in alive}
+        for page in box.pages.values()
+    ]  # fmt: skip
 
 
 def _clock(box: Box, method: str, body: Any) -> Any:

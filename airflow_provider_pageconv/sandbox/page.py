@@ -32,6 +32,9 @@ _SHARES = (70, 10, 15, 5)
 _MISPLACED_EVERY = 40
 _MISPLACED_BY = 30
 
+TASKS = ("ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE")
+_READING = frozenset({"MESSAGING", "MODERATE"})  # One of these has to be among them for conversations to be seen.
+
 _SHARED_PERSON = 50  # Every so many people have a second thread.
 
 
@@ -41,6 +44,10 @@ class Page:
     Every method that changes something expects the caller to hold the sandbox's lock if a server is running.
 
     :param clock: what time it is for messages that arrive without a time.
+
+    Two of its attributes decide, without a word of refusal, whether its lists of conversations hold anything for those
+    who ask: `tasks`, those of the person who gave the tokens, and `advanced_access`, whether the app may read the
+    messages of people without a role in it.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class Page:
         crowded_every: int,
         clock: Callable[[], datetime],
     ) -> None:
+        self.tasks: tuple[str, ...] = TASKS
+        self.advanced_access = True
         self.id = page_id
         self.name = name
         self.now = now
@@ -113,6 +122,11 @@ class Page:
                 self._misplace(keys)
 
     # ---- what is asked
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the lists of conversations hold what is there; if not, they are empty and look as if nobody wrote."""
+        return self.advanced_access and not _READING.isdisjoint(self.tasks)
 
     def rows(self, platform: str, folder: str, user_id: str | None = None) -> ThreadRows | None:
         """Return a list in the order in which it is served, or None where there is no such folder."""

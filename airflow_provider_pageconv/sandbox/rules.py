@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "inner_paging": (False, True),
     "swallow_authorization": (False, True),
     "date": ("machine", "page"),
+    "taskless": ("left_out", "refused"),
 }
 """What a rule may be, where it is one of a few."""
 
@@ -54,6 +55,8 @@ class Rules:
     :param date: whose clock the `Date` header goes by: the machine's, or the Page's, which may stand still.
     :param no_token_code: 2500 or 104, for calls without a token; None: 2500 on /me and where the header was swallowed,
         else 104.
+    :param taskless: what a person without a task on a Page gets who asks it for its token: an answer in which the token is
+        "left_out", or error 10.
     """
 
     app_secret: str | None = None
@@ -75,6 +78,7 @@ class Rules:
     swallow_authorization: bool = False
     no_token_code: int | None = None
     date: str = "machine"
+    taskless: str = "left_out"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:
