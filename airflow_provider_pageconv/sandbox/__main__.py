@@ -309,7 +309,7 @@ def _numbers(name: str, text: str) -> list[int]:
 
 _RULES = ("time_form", "nested", "nested_every", "message_count", "refusal_form", "swallow_authorization",
           "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging",
-          "taskless")  # fmt: skip
+          "taskless", "requests_every")  # fmt: skip
 
 
 def _rule(name: str, text: str) -> object:

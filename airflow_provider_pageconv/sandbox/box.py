@@ -93,6 +93,7 @@ class Box:
     :param date: whose clock the `Date` header goes by, "machine" or "page".
     :param no_token_code: 2500 or 104, for calls without a token.
     :param taskless: what becomes of the token of a Page on which the user has no task: "left_out" or "refused".
+    :param requests_every: every so many Instagram threads is a Request, which is listed until it was idle for 30 days.
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
     :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
@@ -149,6 +150,7 @@ class Box:
         no_token_code: int | None = None,
         date: str = "machine",
         taskless: str = "left_out",
+        requests_every: int = 0,
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
@@ -227,6 +229,7 @@ class Box:
             no_token_code=no_token_code,
             date=date,
             taskless=taskless,
+            requests_every=requests_every,
         )
         cursors = Cursors(seed, cursor_style)
         self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()))

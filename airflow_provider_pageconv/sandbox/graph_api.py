@@ -353,7 +353,7 @@ class GraphApi:
             "category": "Shopping & Retail",
             "category_list": [{"id": "200600219953504", "name": "Shopping & Retail"}],
             "fan_count": 1234,
-            "instagram_business_account": {"id": str(17841400000000000 + int(page.id) % 10**9)},
+            "instagram_business_account": {"id": page.instagram_id},
             "link": f"https://www.facebook.com/{page.id}",
             "username": "sandbox.page",
         }
@@ -587,6 +587,8 @@ class GraphApi:
         rows = page.rows(platform, name, user)
         if rows is None:
             raise errors.bad_parameter(f"Param folder must be one of {{{', '.join(FOLDERS)}}}")
+        if platform == INSTAGRAM and self.rules.requests_every:
+            rows = page.without_idle_requests(rows, self.rules.requests_every)
         if not (page.is_open and at.access.advanced_access):
             rows = ThreadRows([])
         kept = {key: params[key] for key in ("folder", "platform", "user_id") if params.get(key)}

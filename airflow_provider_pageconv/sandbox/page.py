@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,7 @@ _MISPLACED_BY = 30
 
 TASKS = ("ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE")
 _READING = frozenset({"MESSAGING", "MODERATE"})  # One of these has to be among them for conversations to be seen.
+_IDLE_SECONDS = 30 * 86400
 
 _SHARED_PERSON = 50  # Every so many people have a second thread.
 
@@ -92,8 +94,10 @@ class Page:
                     f"{size} conversations do not fit into a span of {self._span} seconds with a second for each: "
                     "a longer span or ties is needed"
                 )
+        self.instagram_id = str(17841400000000000 + int(page_id) % 10**9)
         self._self = Person(page_id, name, f"{page_id}@facebook.com", "sandbox.page")
-        self._drawing = Drawing(seed, self._self, ties=ties, crowded_every=crowded_every)
+        account = replace(self._self, id=self.instagram_id)
+        self._drawing = Drawing(seed, self._self, account, ties=ties, crowded_every=crowded_every)
         self._ids = self._drawing.ids
         self._folder_of = bytearray()
         for index, folder in enumerate(FOLDERS):
@@ -148,6 +152,17 @@ class Page:
                 if thread and thread.platform == platform and thread.folder == folder
             )
         )
+
+    def without_idle_requests(self, rows: ThreadRows, every: int) -> ThreadRows:
+        """Return a list of Instagram without its Requests that are idle.
+
+        :param every: every so many threads is a Request.
+        """
+        before = epoch(self.clock()) - _IDLE_SECONDS
+        listed = [rows.serial(place) for place in range(len(rows))]
+        kept = [self.thread_at(serial) for serial in listed]
+        kept = [thread for thread in kept if (thread.serial + 1) % every or thread.updated > before]
+        return ThreadRows(sorted(self._rank(thread.serial, thread.updated, thread.tick) for thread in kept))
 
     def thread_at(self, serial: int) -> Thread:
         """Return the thread that a row stands for."""

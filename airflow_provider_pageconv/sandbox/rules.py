@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 """What a rule may be, where it is one of a few."""
 
-_LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0}
+_LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0, "requests_every": 0}
 
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -57,6 +57,8 @@ class Rules:
         else 104.
     :param taskless: what a person without a task on a Page gets who asks it for its token: an answer in which the token is
         "left_out", or error 10.
+    :param requests_every: every so many threads of Instagram (by serial number) is one of its Requests, which the API does not
+        list any more once they were idle for 30 days; 0: none is.
     """
 
     app_secret: str | None = None
@@ -79,6 +81,7 @@ class Rules:
     no_token_code: int | None = None
     date: str = "machine"
     taskless: str = "left_out"
+    requests_every: int = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:
