@@ -33,6 +33,11 @@ examples:
   python -m airflow_provider_pageconv.sandbox --fault code=613,on=conversations,at=5,times=3,regain=2 \\
       --fault kind=cut,every=20 --life 0.1
 
+  # Twelve Pages of three sizes under one system user's token: two with dead tokens, one without a task, one empty;
+  # 2 calls a second for each account, and 500 an hour for the app over all of them:
+  python -m airflow_provider_pageconv.sandbox --pages 12 --conversations 40,5,200 --instagram 10 --system-user \\
+      --dead-pages 3,7 --taskless-pages 5 --empty-pages 9 --account-limit-calls 2 --app-limit-calls 500
+
 While it runs, GET /_sandbox lists the addresses that change faults, limits, life and clock, or show what came.
 """
 
@@ -184,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--ties", action="store_true", help="let threads and messages share a second")
     page.add_argument("--order", choices=ORDERS, default="newest", help="of the lists")
     page.add_argument("--page-id", default="100200300400500", metavar="ID", help="id of the Page")
-    page.add_argument("--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches")
+    page.add_argument(
+        "--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches, with ids that follow"
+    )
     page.add_argument(
         "--dead-pages", default="", metavar="N,…", help="the numbers of Pages whose tokens are all dead; the first is 1"
     )
