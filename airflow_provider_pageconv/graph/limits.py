@@ -18,7 +18,10 @@ from airflow_provider_pageconv.graph.usage import STOP_PERCENT, Usage, time_to_w
 from airflow_provider_pageconv.times import moment
 
 PACE_CODE = 613
+_APP_CODES = (4, 17, 32, 341)
+"""Limits that the calls of many Pages share: whoever met one met it together with the tasks of the other Pages."""
 _JITTER = 30.0
+_APP_SPREAD = 0.25
 
 
 class WaitedTooLong(Exception):  # noqa: N818 - an end that was asked for
@@ -77,7 +80,7 @@ class Limits:
 
     :param waiting: what is known of earlier tries; it is changed, and belongs into every checkpoint.
     :param stop_percent: usage that counts as a limit.
-    :param jitter: seconds to put on top of a wait.
+    :param jitter: draws the seconds to put on top of a wait, from the most that there may be.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Limits:
         waiting: Waiting,
         *,
         stop_percent: float = STOP_PERCENT,
-        jitter: Callable[[], float] = lambda: random.uniform(0, _JITTER),  # noqa: S311 - no secret
+        jitter: Callable[[float], float] = lambda most: random.uniform(0, most),  # noqa: S311 - no secret
     ) -> None:
         self.waiting = waiting
         self._policy = policy
@@ -200,7 +203,24 @@ class Limits:
                 f"rate_limit_timeout is {_readable(timeout)}. Meta last said{named}: {error}"
             )
         # Without the server's word one last look is taken when the time is up.
-        return min(wait, left) + timedelta(seconds=self._jitter())
+        return min(wait, left) + timedelta(seconds=self._jitter(self._most_jitter(error, wait, left)))
+
+    def _most_jitter(self, error: GraphRateLimitError, wait: timedelta, left: timedelta) -> float:
+        """The most seconds to come back later than the wait asks for.
+
+        A limit of the app sends the tasks of all Pages to wait at the same time, and 200 of them that come back within half
+        a minute use it up again: they come back spread over a quarter of the wait, as far as the time-out leaves room.
+        """
+        if not self._is_of_the_app(error):
+            return _JITTER
+        spread = min(_APP_SPREAD * wait, left - wait)
+        return max(spread.total_seconds(), _JITTER)
+
+    def _is_of_the_app(self, error: GraphRateLimitError) -> bool:
+        if error.code is not None or error.usage is None:
+            return error.code in _APP_CODES
+        # Nothing was refused: which limit it would have been, the usage says.
+        return error.usage.by_type.get("app", 0.0) >= self._stop_percent
 
 
 def _readable(span: timedelta) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault, parse_all
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
 from airflow_provider_pageconv.sandbox.page import ORDERS
 from airflow_provider_pageconv.sandbox.rules import CHOICES, one_of
 from airflow_provider_pageconv.sandbox.serving import Sandbox
@@ -32,6 +32,11 @@ examples:
   # Error 613 three times from the fifth call on, every 20th body cut short, and messages that arrive meanwhile:
   python -m airflow_provider_pageconv.sandbox --fault code=613,on=conversations,at=5,times=3,regain=2 \\
       --fault kind=cut,every=20 --life 0.1
+
+  # Twelve Pages of three sizes under one system user's token: two with dead tokens, one without a task, one empty;
+  # 2 calls a second for each account, and 500 an hour for the app over all of them:
+  python -m airflow_provider_pageconv.sandbox --pages 12 --conversations 40,5,200 --instagram 10 --system-user \\
+      --dead-pages 3,7 --taskless-pages 5 --empty-pages 9 --account-limit-calls 2 --app-limit-calls 500
 
 While it runs, GET /_sandbox lists the addresses that change faults, limits, life and clock, or show what came.
 """
@@ -87,15 +92,17 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         garbled=options.garbled_usage,
     )
     one_of("--limit-code", limits.code, LIMIT_CODES)
+    one_of("--app-limit-code", options.app_limit_code, APP_CODES)
+    one_of("--account-limit-code", options.account_limit_code, LIMIT_CODES)
     usage = [] if options.usage_headers == "none" else options.usage_headers.split(",")
     box = Sandbox(
         seed=options.seed,
-        conversations=options.conversations,
+        conversations=_counts("--conversations", options.conversations),
         messages=options.messages,
         long_every=options.long_every,
         short_messages=options.short_messages,
         folders=_folders(options.folders) if options.folders else None,
-        instagram=options.instagram,
+        instagram=_counts("--instagram", options.instagram),
         now=datetime.fromtimestamp(epoch(options.now), timezone.utc) if options.now else None,
         span=timedelta(days=options.span_days),
         ties=options.ties,
@@ -104,6 +111,7 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         pages=options.pages,
         token=options.token,
         user_token=options.user_token,
+        system_user=options.system_user,
         app_secret=options.app_secret,
         require_proof=options.require_proof,
         details=options.details,
@@ -114,18 +122,37 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         user_token_error=options.user_token_error,
         latency=_latency(options.latency),
         limits=limits,
+        app_limits=_limits_of(options, "app_limit"),
+        account_limits=_limits_of(options, "account_limit"),
         usage_headers=usage,
         faults=faults,
         life=life,
         port=options.port,
         quiet=not options.verbose,
     )
+    for number in _numbers("--dead-pages", options.dead_pages):
+        box.end_tokens(box.page_at(number))
+    for number in _numbers("--taskless-pages", options.taskless_pages):
+        box.page_at(number).tasks = ()
+    for number in _numbers("--empty-pages", options.empty_pages):
+        box.page_at(number).advanced_access = False
     for order in options.rule:
         name, equals, value = order.partition("=")
         if not equals or name not in _RULES:
             raise ValueError(f"--rule is written NAME=VALUE with one of {', '.join(_RULES)}, not {order!r}")
         setattr(box.rules, name, _rule(name, value))
     return box
+
+
+def _limits_of(options: argparse.Namespace, name: str) -> Limits:
+    """Return the limits of the app or of the accounts."""
+    return Limits(
+        calls=getattr(options, f"{name}_calls"),
+        window=getattr(options, f"{name}_window"),
+        code=getattr(options, f"{name}_code"),
+        regain=options.regain == "on",
+        prolongs=options.limit_prolongs == "on",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,11 +167,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     page = parser.add_argument_group("the Page")
     page.add_argument("--seed", type=int, default=1, help="decides about everything that is drawn")
-    page.add_argument("--conversations", type=int, default=200, metavar="N", help="Messenger threads, in four folders")
+    page.add_argument(
+        "--conversations",
+        default="200",
+        metavar="N,…",
+        help="Messenger threads, in four folders; 40,0,7: Page after Page",
+    )
     page.add_argument(
         "--folders", default="", metavar="F=N,…", help="exact threads by folder, such as inbox=100,spam=3"
     )
-    page.add_argument("--instagram", type=int, default=0, metavar="N", help="Instagram threads")
+    page.add_argument("--instagram", default="0", metavar="N,…", help="Instagram threads; several likewise")
     page.add_argument("--messages", type=int, default=30, metavar="N", help="messages in every long thread")
     page.add_argument("--long-every", type=int, default=10, metavar="N", help="every so many threads is long; 0: none")
     page.add_argument("--short-messages", type=int, default=2, metavar="N", help="messages in the other threads")
@@ -157,7 +189,18 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--ties", action="store_true", help="let threads and messages share a second")
     page.add_argument("--order", choices=ORDERS, default="newest", help="of the lists")
     page.add_argument("--page-id", default="100200300400500", metavar="ID", help="id of the Page")
-    page.add_argument("--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches")
+    page.add_argument(
+        "--pages", type=int, default=1, metavar="N", help="Pages that the user's token reaches, with ids that follow"
+    )
+    page.add_argument(
+        "--dead-pages", default="", metavar="N,…", help="the numbers of Pages whose tokens are all dead; the first is 1"
+    )
+    page.add_argument(
+        "--taskless-pages", default="", metavar="N,…", help="Pages on which the user has no task: no token is given"
+    )
+    page.add_argument(
+        "--empty-pages", default="", metavar="N,…", help="Pages whose lists are empty: the app has no Advanced Access"
+    )
     page.add_argument(
         "--crowded-every", type=int, default=0, metavar="N", help="one in N messages has lists of two pages"
     )
@@ -166,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     api.add_argument("--port", type=int, default=8765, help="port on 127.0.0.1; 0: a free one")
     api.add_argument("--token", default="SANDBOX-PAGE-TOKEN", help="the Page's access token")
     api.add_argument("--user-token", default="SANDBOX-USER-TOKEN", metavar="TOKEN", help="a user's access token")
+    api.add_argument("--system-user", action="store_true", help="the user's token is one of a system user")
     api.add_argument("--app-secret", metavar="SECRET", help="check appsecret_proof with this secret")
     api.add_argument("--require-proof", action="store_true", help="refuse calls without appsecret_proof")
     api.add_argument(
@@ -200,6 +244,19 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--limit-window", type=float, default=60, metavar="SECONDS", help="the window")
     limits.add_argument("--limit-code", type=int, default=613, metavar="CODE", help="613, 80006, 80002, 4, 17, 32 …")
     limits.add_argument("--limit-status", type=int, metavar="STATUS", help="HTTP status of refusals")
+    limits.add_argument(
+        "--app-limit-calls", type=int, metavar="N", help="calls of all Pages and tokens in the app's window"
+    )
+    limits.add_argument("--app-limit-window", type=float, default=3600, metavar="SECONDS", help="the app's window")
+    limits.add_argument("--app-limit-code", type=int, default=4, metavar="CODE", help="4, 17, 32 or 341")
+    limits.add_argument(
+        "--account-limit-calls", type=int, metavar="N",
+        help="calls in the window for each Page's Messenger, and for each Instagram account; Meta's are 2 in 1 second",
+    )  # fmt: skip
+    limits.add_argument("--account-limit-window", type=float, default=1, metavar="SECONDS", help="the accounts' window")
+    limits.add_argument(
+        "--account-limit-code", type=int, default=613, metavar="CODE", help="80006: 80002 for an Instagram account"
+    )
     limits.add_argument("--limit-prolongs", choices=("on", "off"), default="on", help="refused calls count as well")
     limits.add_argument("--regain", choices=("on", "off"), default="on", help="refusals name the minutes to wait")
     trouble = parser.add_argument_group("trouble and life")
@@ -243,8 +300,23 @@ def _folders(text: str) -> dict[str, int]:
     return made
 
 
+def _counts(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name} is written 200, or 40,0,7 for one Page after the other, not {text!r}") from None
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ValueError(f"{name} is written 2,5, not {text!r}") from None
+
+
 _RULES = ("time_form", "nested", "nested_every", "message_count", "refusal_form", "swallow_authorization",
-          "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging")  # fmt: skip
+          "no_token_code", "date", "detailed_messages", "max_inner_limit", "next_on_full", "inner_paging",
+          "taskless", "requests_every")  # fmt: skip
 
 
 def _rule(name: str, text: str) -> object:

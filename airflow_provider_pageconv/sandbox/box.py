@@ -6,7 +6,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -27,7 +27,7 @@ from airflow_provider_pageconv.sandbox.graph_api import (
     answered_version,
 )
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
-from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS, Limits, usage_headers
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, USAGE_HEADERS, Account, Limits, Share, usage_headers
 from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER
 from airflow_provider_pageconv.sandbox.page import ORDERS, Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
@@ -60,18 +60,20 @@ class Box:
     """A Graph API with Pages of a chosen size, without a network; the same seed and `now` make the same Page.
 
     :param seed: decides about everything that is drawn.
-    :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam.
+    :param conversations: Messenger threads: of a hundred 70 in inbox, 10 in other, 15 in page_done, 5 in spam. Of several
+        numbers each Page has its own, Page after Page, and from the first number on again.
     :param messages: messages in every `long_every`-th thread.
     :param long_every: 0 = no thread is long.
     :param short_messages: messages in all other threads.
     :param folders: exact threads by folder, in place of `conversations`.
-    :param instagram: Instagram threads.
+    :param instagram: Instagram threads, or several numbers likewise.
     :param now: the Page's newest thread is just before, and the clock stands still. Real time, ticking, if left out.
     :param span: the threads were updated in this time before `now`, each in a second of its own.
     :param ties: let up to three threads, and up to three messages of a thread, share a second.
     :param order: "newest" first as Meta does, "oldest" first, "shuffled", or "mostly" newest first: every 40th row
         stands up to 30 places too high or too low until its thread gets a message.
     :param pages: how many Pages; the others are like the first, with ids that follow, and reached by the user's token.
+    :param system_user: the user's token is one of a system user.
     :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
     :param detailed_messages: the 20.
     :param cursor_style: "anchored" cursors hold on to a row, "offset" ones count rows and slip when the list changes.
@@ -90,9 +92,16 @@ class Box:
     :param swallow_authorization: the Authorization header never arrives.
     :param date: whose clock the `Date` header goes by, "machine" or "page".
     :param no_token_code: 2500 or 104, for calls without a token.
+    :param taskless: what becomes of the token of a Page on which the user has no task: "left_out" or "refused".
+    :param requests_every: every so many Instagram threads is a Request, which is listed until it was idle for 30 days.
     :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
     :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
+    :param app_limits: the app's own, over the calls of all Pages and tokens, which `x-app-usage` reports; the code is 4
+        where it is none of an app, and no refusal names a time. They are copied: change `box.app_limits`.
+    :param account_limits: for the conversations of each Page's Messenger, and of its Instagram account, each counted
+        apart; the business header reports them. Meta lets 2 calls a second through. With the code of a business
+        limit each account answers its own: 80006, or 80002. They are copied: change `box.account_limits`.
     :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
     :param faults: faults ordered from the start.
     :param life: events ordered from the start.
@@ -104,12 +113,12 @@ class Box:
         self,
         *,
         seed: int = 1,
-        conversations: int = 200,
+        conversations: int | Sequence[int] = 200,
         messages: int = 30,
         long_every: int = 10,
         short_messages: int = 2,
         folders: Mapping[str, int] | None = None,
-        instagram: int = 0,
+        instagram: int | Sequence[int] = 0,
         now: datetime | None = None,
         span: timedelta = timedelta(days=30),
         ties: bool = False,
@@ -119,6 +128,7 @@ class Box:
         pages: int = 1,
         token: str = "SANDBOX-PAGE-TOKEN",  # noqa: S107 - made up, opens nothing but this
         user_token: str = "SANDBOX-USER-TOKEN",  # noqa: S107 - likewise
+        system_user: bool = False,
         app_secret: str | None = None,
         require_proof: bool = False,
         details: str = "bare",
@@ -139,9 +149,13 @@ class Box:
         swallow_authorization: bool = False,
         no_token_code: int | None = None,
         date: str = "machine",
+        taskless: str = "left_out",
+        requests_every: int = 0,
         debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
+        app_limits: Limits | None = None,
+        account_limits: Limits | None = None,
         usage_headers: bool | Iterable[str] = True,
         faults: Iterable[Fault] = (),
         life: Iterable[Life] = (),
@@ -159,7 +173,8 @@ class Box:
         if not (page_id.isascii() and page_id.isdigit() and int(page_id)):
             raise ValueError(f"page_id is a number: {page_id!r}")
         at_least("pages", pages, 1)
-        counts = {"instagram": instagram, "messages": messages, "long_every": long_every}
+        threads, on_instagram = _each(conversations), _each(instagram)
+        counts = {"instagram": min(on_instagram), "messages": messages, "long_every": long_every}
         counts |= {"short_messages": short_messages, "crowded_every": crowded_every}
         for name, count in counts.items():
             at_least(name, count, 0)
@@ -181,9 +196,9 @@ class Box:
                 name=page_name if number == 0 else f"{page_name} {number + 1}",
                 now=start,
                 span=span,
-                conversations=conversations,
+                conversations=threads[number % len(threads)],
                 folders=folders,
-                instagram=instagram,
+                instagram=on_instagram[number % len(on_instagram)],
                 messages=messages,
                 long_every=long_every,
                 short_messages=short_messages,
@@ -213,16 +228,18 @@ class Box:
             swallow_authorization=swallow_authorization,
             no_token_code=no_token_code,
             date=date,
+            taskless=taskless,
+            requests_every=requests_every,
         )
         cursors = Cursors(seed, cursor_style)
         self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()))
         self.derived_token = self.api.derived_token(self.page)
         for page in self.pages.values():
             self.add_token(self.api.derived_token(page), page)
-        self.add_token(user_token, None)
+        self.add_token(user_token, None, type="SYSTEM_USER" if system_user else "USER")
         self.add_token(token, self.page)
-        self.limits = Limits() if limits is None else limits.copy()
-        self.limits.check()
+        self.limits, self.account_limits = _checked(limits), _checked(account_limits)
+        self.app_limits = _of_the_app(app_limits)
         if usage_headers is not True:
             self.limits.headers = tuple(usage_headers or ())
             for name in self.limits.headers:
@@ -244,17 +261,38 @@ class Box:
         with self.lock:
             self.requests.clear()
 
-    def add_token(self, token: str, page: Page | None, reaches: Iterable[str] | None = None, **facts: Any) -> None:
+    def add_token(
+        self,
+        token: str,
+        page: Page | None,
+        reaches: Iterable[str] | None = None,
+        *,
+        advanced_access: bool = True,
+        **facts: Any,
+    ) -> None:
         """Let a further token in: a Page's, or, with None, a user's.
 
         :param reaches: ids of the Pages that a user's token reaches; all of them if left out.
+        :param advanced_access: False: it belongs to an app without, for which every list of conversations is empty.
         :param facts: what `/debug_token` says of it, such as `type="SYSTEM_USER"` or `expires_at`.
         """
-        self.api.accesses[token] = Access(token, page, facts, frozenset(reaches) if reaches is not None else None)
+        known = frozenset(reaches) if reaches is not None else None
+        self.api.accesses[token] = Access(token, page, facts, known, advanced_access)
 
     def remove_token(self, token: str) -> None:
         """Shut a token out: calls with it answer 190 from now on."""
         self.api.accesses.pop(token, None)
+
+    def end_tokens(self, page: Page) -> None:
+        """Shut out every token of a Page, also the one that a user's token is exchanged for: it is handed out dead."""
+        for token in [access.token for access in self.api.accesses.values() if access.page is page]:
+            self.remove_token(token)
+
+    def page_at(self, number: int) -> Page:
+        """Return a Page by its number, which counts from 1."""
+        if not 1 <= number <= len(self.pages):
+            raise ValueError(f"there is no Page number {number}: they go from 1 to {len(self.pages)}")
+        return list(self.pages.values())[number - 1]
 
     def proof(self, token: str | None = None) -> str:
         """Return the `appsecret_proof` of a token; of the Page's if left out."""
@@ -318,10 +356,10 @@ class Box:
             self.requests.append(record)
             self.life.before_call()
             delay = self._delay()
-            refusal = self.limits.take()
+            refusal, refused_by = self._take(call)
             fault = None if refusal is not None else self.faults.strike(call, record.edge)
-            answer, regain = self._answer(call, refusal, fault)
-            headers = self._headers(answer, fault, regain, refused=refusal is not None)
+            answer = self._answer(call, refusal, fault)
+            headers = self._headers(answer, fault, refused_by)
         record.code = answer.code
         record.fault = fault.kind if fault else None
         status, body = answer.status, encoded(answer.body)
@@ -332,43 +370,89 @@ class Box:
             status, body = fault.status or 200, (NOT_JSON if fault.message is None else fault.message).encode()
         return Reply(status, headers, body, fault, delay)
 
-    def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> tuple[Answer, int]:
-        error, regain = refusal, 0
-        if refusal is not None:
-            regain = self.limits.regain_minutes() if self.limits.regain else 0
-        elif fault is not None and fault.kind not in TWISTS and fault.kind not in MANGLED:
-            error, regain = fault.error(call), fault.regain or 0
+    def _take(self, call: Call) -> tuple[GraphApiError | None, Limits | None]:
+        """Count a call where it counts, and return the refusal and the limits that refuse it, if any do.
+
+        What one limit refuses is not counted by the next.
+        """
+        orders: list[tuple[Limits, Account | None]] = [(self.limits, None), (self.app_limits, None)]
+        account = self._account_of(call) if self.account_limits.calls is not None else None
+        if account is not None and account[1] in (MESSENGER, INSTAGRAM):
+            orders.append((self.account_limits, account))
+        for limits, of in orders:
+            refusal = limits.take(of)
+            if refusal is not None:
+                return refusal, limits
+        return None, None
+
+    def _answer(self, call: Call, refusal: GraphApiError | None, fault: Fault | None) -> Answer:
+        error = refusal
+        if error is None and fault is not None and fault.kind not in TWISTS and fault.kind not in MANGLED:
+            error = fault.error(call)
         if error is not None:
             try:
                 version = answered_version(call.version)
             except GraphApiError:
                 version = answered_version(None)
-            return self.api.refusal(error, call, version, self._usage_of(call)), regain
+            return self.api.refusal(error, call, version, self._usage_of(call))
         twist = None
         if fault is not None and fault.kind in TWISTS:
             twist = Twist(fault.kind, fault.size, self._traces.next())
         answer = self.api.answer(call, twist)
         if not answer.usage:
             answer.usage = self._usage_of(call)
-        return answer, 0
+        return answer
 
-    def _usage_of(self, call: Call) -> tuple[tuple[str, str], ...]:
+    def _usage_of(self, call: Call) -> tuple[Account, ...]:
         """Return whose limits a call counts against when it was refused before anybody looked."""
+        account = self._account_of(call)
+        return () if account is None else (account,)
+
+    def _account_of(self, call: Call) -> Account | None:
+        """Return whose call it is, as far as its address and its token tell."""
         access = self.api.accesses.get(call.token or "")
-        page = self.pages.get((call.parts or [""])[0]) or (access.page if access else None)
+        ident = (call.parts or [""])[0]
+        page = self.pages.get(ident) or (access.page if access else None)
         if page is None:
-            return ()
-        if edge_of(call) in ("conversations", "messages", "inner"):
-            thread = page.find_thread(call.parts[0])
-            platform = thread.platform if thread else call.params.get("platform", MESSENGER).lower()
-            return ((page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER),)
-        return ((page.id, "pages"),)
+            return None
+        edge = edge_of(call)
+        thread = None
+        if ident != page.id and edge in ("messages", "inner", "node"):
+            message = page.find_message(ident)
+            thread = message[0] if message else page.find_thread(ident)
+        if thread is not None:
+            return page.id, thread.platform
+        if edge in ("conversations", "messages", "inner"):
+            platform = call.params.get("platform", MESSENGER).lower()
+            return page.id, INSTAGRAM if platform == INSTAGRAM else MESSENGER
+        return page.id, "pages"
+
+    def _shares(
+        self, usage: Iterable[Account], fault: Fault | None, refused_by: Limits | None
+    ) -> tuple[Share, dict[Account, Share]]:
+        """Return what the usage headers report: of the app, and of each account."""
+        accounts = dict.fromkeys(usage)
+        if fault is not None and fault.regain is not None:
+            all_used = Share(100.0, fault.regain if fault.kind not in TWISTS and fault.kind not in MANGLED else 0)
+            return all_used, dict.fromkeys(accounts, all_used)
+        if refused_by is self.limits:
+            all_used = Share(100.0, self.limits.regain_minutes() if self.limits.regain else 0)
+            return all_used, dict.fromkeys(accounts, all_used)
+        app = self.app_limits if self.app_limits.says_something else self.limits
+        return Share(app.used()), {account: self._share_of(account, refused_by) for account in accounts}
+
+    def _share_of(self, account: Account, refused_by: Limits | None) -> Share:
+        if account[1] not in (MESSENGER, INSTAGRAM) or not self.account_limits.says_something:
+            return Share(self.limits.used())
+        refused = refused_by is self.account_limits and self.account_limits.regain
+        regain = self.account_limits.regain_minutes(account) if refused else 0
+        return Share(self.account_limits.used(account), regain)
 
     def _date(self) -> datetime:
         """Return what time it is where the API is."""
         return self.clock() if self.rules.date == "page" else datetime.now(timezone.utc)
 
-    def _headers(self, answer: Answer, fault: Fault | None, regain: int, *, refused: bool) -> list[tuple[str, str]]:
+    def _headers(self, answer: Answer, fault: Fault | None, refused_by: Limits | None) -> list[tuple[str, str]]:
         trace = draw(self.seed, "trace", self._traces.next())
         version = fault.version if fault is not None and fault.kind == "version" else answer.version
         is_html = fault is not None and fault.is_html
@@ -386,11 +470,10 @@ class Box:
             message = (answer.error_message or "").encode("ascii", "replace").decode()
             made.append(("WWW-Authenticate", f'OAuth "Facebook Platform" "invalid_token" "{message}"'))
         silent = (fault is not None and (not fault.headers or fault.kind == "no_headers")) or (
-            refused and not self.limits.refusal_headers
+            refused_by is not None and not refused_by.refusal_headers
         )
         if not silent:
-            percent = 100.0 if refused or (fault is not None and fault.regain is not None) else None
-            made += usage_headers(self.limits, answer.usage, percent=percent, regain=regain)
+            made += usage_headers(self.limits, *self._shares(answer.usage, fault, refused_by))
         if fault is not None and fault.retry_after is not None:
             made.append(("Retry-After", str(fault.retry_after)))
         return made
@@ -399,3 +482,26 @@ class Box:
         if isinstance(self.latency, tuple):
             return self._random.uniform(*self.latency)
         return self.latency
+
+
+def _checked(limits: Limits | None) -> Limits:
+    """Return limits that are the box's own; none where none were given."""
+    made = Limits() if limits is None else limits.copy()
+    made.check()
+    return made
+
+
+def _of_the_app(limits: Limits | None) -> Limits:
+    """Return limits whose code is one of an app."""
+    made = _checked(limits)
+    if made.code not in APP_CODES:
+        made.code = APP_CODES[0]
+    return made
+
+
+def _each(counts: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the number of each Page; one number is that of all."""
+    made = (counts,) if isinstance(counts, int) else tuple(counts)
+    if not made:
+        raise ValueError("several numbers of threads are one at least")
+    return made

@@ -11,8 +11,8 @@ from airflow_provider_pageconv.sandbox.box import Box
 from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.life import Life
-from airflow_provider_pageconv.sandbox.limits import LIMIT_CODES, Limits
-from airflow_provider_pageconv.sandbox.page import Page
+from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.page import TASKS, Page
 from airflow_provider_pageconv.sandbox.rules import one_of
 from airflow_provider_pageconv.sandbox.times import epoch
 
@@ -23,10 +23,13 @@ HELP = {
     "GET, DELETE /_sandbox/requests": "what was asked, with counts; forget it",
     "GET, POST, DELETE /_sandbox/faults": "the orders; one more (an object) or several (a list); none",
     "GET, POST, DELETE /_sandbox/life": "orders and events; an order, or, without at, every, p, an event at once; none",
-    "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit",
+    "GET, POST, DELETE /_sandbox/limits": "the limits; change calls, window, code, status, regain, percent …; no limit. "
+    'Those of the app, and of each account apart: {"of": "app"|"accounts", …}',
     "GET, POST /_sandbox/rules": "how the API behaves; change time_form, nested, details, max_limit, refused_fields …",
     "POST /_sandbox/page": 'what one thread or message shows: {"pin": thread id, "place": 0}, {"unpin": thread id}, '
     '{"show_updated": thread id, "value": any}, {"show_created": message id, "value": any}',
+    "GET, POST /_sandbox/pages": 'the Pages; {"page_id": id, "tasks": names, "advanced_access": true|false}: whether their '
+    'lists hold anything; {"page_id": id, "dead": true} ends all of its tokens',
     "GET, POST /_sandbox/clock": 'the Page\'s time; {"now": ISO text, "ticking": true|false} or {"advance": seconds}',
 }
 _LIMITS = (
@@ -44,6 +47,8 @@ _LIMITS = (
     "garbled",
     "refused",
 )
+_APART = ("calls", "window", "code", "status", "regain", "prolongs", "refusal_headers", "percent", "refused")
+_CODES = {"all": LIMIT_CODES, "app": APP_CODES, "accounts": LIMIT_CODES}
 
 
 class NotThereError(Exception):
@@ -77,6 +82,8 @@ def control(box: Box, method: str, path: str, query: Mapping[str, str], body: An
             return _rules(box, method, body)
         if name == "page" and method == "POST":
             return _page(box, body)
+        if name == "pages" and method in ("GET", "POST"):
+            return _pages(box, method, body)
         if name == "clock" and method in ("GET", "POST"):
             return _clock(box, method, body)
     raise NotThereError(f"there is no {method} {path} in the sandbox: {'; '.join(HELP)}")
@@ -115,22 +122,35 @@ def _life(box: Box, method: str, body: Any) -> Any:
 
 
 def _limits(box: Box, method: str, body: Any) -> Any:
+    books = {"all": box.limits, "app": box.app_limits, "accounts": box.account_limits}
     if method == "DELETE":
-        box.limits.calls = None
-        box.limits.percent = None
-        box.limits.reset()
+        for limits in books.values():
+            limits.calls = None
+            limits.percent = None
+            limits.reset()
     elif method == "POST":
-        known = {item.name for item in fields(Limits)} & set(_LIMITS)
         for order in _objects(body):
-            for name in order:
-                if name not in known:
-                    raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
-            changed = replace(box.limits, **order)
-            changed.check()
-            one_of("code", changed.code, LIMIT_CODES)
-            for name in order:
-                setattr(box.limits, name, getattr(changed, name))
-    return {**{name: getattr(box.limits, name) for name in _LIMITS}, "used_percent": box.limits.used()}
+            of = order.get("of", "all")
+            one_of("of", of, tuple(books))
+            _change(books[of], {name: value for name, value in order.items() if name != "of"}, _CODES[of])
+    return {
+        **{name: getattr(box.limits, name) for name in _LIMITS},
+        "used_percent": box.limits.used(),
+        "app": {**{name: getattr(box.app_limits, name) for name in _APART}, "used_percent": box.app_limits.used()},
+        "accounts": {name: getattr(box.account_limits, name) for name in _APART},
+    }
+
+
+def _change(limits: Limits, order: Mapping[str, Any], codes: tuple[int, ...]) -> None:
+    known = {item.name for item in fields(Limits)} & set(_LIMITS)
+    for name in order:
+        if name not in known:
+            raise ValueError(f"limits have no {name!r}: {', '.join(_LIMITS)}")
+    changed = replace(limits, **order)
+    changed.check()
+    one_of("code", changed.code, codes)
+    for name in order:
+        setattr(limits, name, getattr(changed, name))
 
 
 def _rules(box: Box, method: str, body: Any) -> Any:
@@ -164,6 +184,28 @@ def _page(box: Box, body: Any) -> Any:
         except KeyError as error:
             raise ValueError(f"there is no {error}") from None
     return {"page": box.page.id}
+
+
+def _pages(box: Box, method: str, body: Any) -> Any:
+    for order in _objects(body) if method == "POST" else ():
+        unknown = set(order) - {"page_id", "tasks", "advanced_access", "dead"}
+        if unknown:
+            raise ValueError(f"a Page has no {min(unknown)!r}: page_id, tasks, advanced_access, dead")
+        page = box.pages.get(order.get("page_id", box.page.id))
+        if page is None:
+            raise ValueError(f"there is no Page {order['page_id']!r}")
+        for task in order.get("tasks", ()):
+            one_of("tasks", task, TASKS)
+        page.tasks = tuple(order.get("tasks", page.tasks))
+        page.advanced_access = bool(order.get("advanced_access", page.advanced_access))
+        if order.get("dead"):
+            box.end_tokens(page)
+    alive = {access.page for access in box.api.accesses.values()}
+    return [
+        {"page_id": page.id, "name": page.name, "tasks": page.tasks, "advanced_access": page.advanced_access,
+         "dead": page not in alive}
+        for page in box.pages.values()
+    ]  # fmt: skip
 
 
 def _clock(box: Box, method: str, body: Any) -> Any:

@@ -8,7 +8,10 @@ from typing import Any, overload
 
 from airflow_provider_pageconv.sandbox import words
 from airflow_provider_pageconv.sandbox.ids import Ids
-from airflow_provider_pageconv.sandbox.nodes import MESSENGER, Message, Person, Thread
+from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER, Message, Person, Thread
+
+_MENTION, _STORY_REPLY, _UNSUPPORTED = 20, 21, 22  # of a hundred messages of Instagram, one each
+_WORDLESS = (_MENTION, _UNSUPPORTED)
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,16 @@ class Drawing:
     """Draws what is on one Page.
 
     :param page: the Page as a sender.
+    :param account: its Instagram account as a sender, which has an id of its own.
     :param ties: whether messages share seconds.
     :param crowded_every: one in so many messages has long inner lists; 0 = none.
     """
 
-    def __init__(self, seed: int, page: Person, *, ties: bool, crowded_every: int) -> None:
+    def __init__(self, seed: int, page: Person, account: Person, *, ties: bool, crowded_every: int) -> None:
         self.ids = Ids(seed)
         self._seed = seed
         self._page = page
+        self._account = account
         self._ties = ties
         self._crowded_every = crowded_every
 
@@ -86,6 +91,9 @@ class Drawing:
             words.person_username(self._seed, who),
         )
 
+    def _page_as_sender(self, platform: str) -> dict[str, Any]:
+        return (self._page if platform == MESSENGER else self._account).as_sender(platform)
+
     def thread(
         self, serial: int, platform: str, folder: str, updated: int, count: int, person: Person, tick: int
     ) -> Thread:
@@ -93,7 +101,7 @@ class Drawing:
         bits = words.draw(self._seed, "thread", serial)
         shape = Shape(serial, platform, updated, count, 30 + bits % 7200, self._ties)
         thread_id = self.ids.thread(serial, platform)
-        sender, page = person.as_sender(platform), self._page.as_sender(platform)
+        sender, page = person.as_sender(platform), self._page_as_sender(platform)
         fields: dict[str, Any] = {"participants": {"data": [sender, page]}}
         if platform == MESSENGER:
             fields["link"] = f"/{self._page.id}/inbox/{thread_id[2:]}/?section=messages"
@@ -139,14 +147,15 @@ class Drawing:
         """Return a message; what is not said is drawn."""
         platform, serial = shape.platform, shape.serial
         bits = words.draw(self._seed, "message", serial, seq)
-        sender, other = person.as_sender(platform), self._page.as_sender(platform)
+        sender, other = person.as_sender(platform), self._page_as_sender(platform)
         if bits % 3 == 0 if from_page is None else from_page:
             sender, other = other, sender
         body: dict[str, Any] = {"from": sender, "to": {"data": [other]}}
         kind = (bits >> 8) % 100
-        if text is not None or kind >= 6:
+        wordless = kind < 6 or (platform == INSTAGRAM and kind in _WORDLESS)
+        if text is not None or not wordless:
             body["message"] = words.text_for(bits >> 24, f"{bits >> 88:x}") if text is None else text
-        body.update(_content(kind, bits))
+        body.update(_content(kind, bits) if platform == MESSENGER else _instagram_content(kind, bits))
         if 30 <= kind < 38:
             body["reactions"] = {"data": [{"reaction": "love", "emoji": "❤️", "users": [other]}]}
         if 36 <= kind < 44 and seq > 0:
@@ -176,3 +185,19 @@ def _content(kind: int, bits: int) -> dict[str, Any]:
         link = f"https://lookaside.fbsbx.com/story/{bits % 10**9}"
         return {"story": {"mention": {"link": link, "id": str(bits % 10**12)}}}
     return {"is_unsupported": True} if kind < 23 else {}
+
+
+def _instagram_content(kind: int, bits: int) -> dict[str, Any]:
+    """Return what a message of Instagram brings beside its text, if anything.
+
+    Posts that are shared come with their link; a story stands for who mentions the account in theirs, and for who answers
+    to one of the account's; and what the API cannot show is called unsupported, without a word of what it is.
+    https://developers.facebook.com/docs/messenger-platform/conversations
+    """
+    if 15 <= kind < 20:
+        return {"shares": {"data": [words.shared_post(bits)]}}
+    if kind in (_MENTION, _STORY_REPLY):
+        link = f"https://lookaside.fbsbx.com/ig_messaging_cdn/?asset_id={bits % 10**15}&signature={bits >> 64:x}"
+        told = "mention" if kind == _MENTION else "reply_to"
+        return {"story": {told: {"link": link, "id": str(bits % 10**12)}}}
+    return {"is_unsupported": True} if kind == _UNSUPPORTED else _content(kind, bits)

@@ -142,6 +142,13 @@ NO_TOKEN = "An active access token must be used to query information about the c
 UNKNOWN = "An unknown error occurred"
 
 
+NO_TASK = (
+    "(#10) This endpoint requires the 'pages_read_engagement' permission or the 'Page Public Content Access' feature. "
+    "Refer to https://developers.facebook.com/docs/apps/review/login-permissions#manage-pages and "
+    "https://developers.facebook.com/docs/apps/review/feature#reference-PAGES_ACCESS for details."
+)
+
+
 def bad_parameter(message: str) -> GraphApiError:
     """Return error 100 with a sentence of its own."""
     return GraphApiError(100, f"(#100) {message}")

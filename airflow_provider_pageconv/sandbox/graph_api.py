@@ -24,7 +24,7 @@ from airflow_provider_pageconv.sandbox.errors import GraphApiError
 from airflow_provider_pageconv.sandbox.fields import Field, parse_fields
 from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Message, Thread
 from airflow_provider_pageconv.sandbox.page import Page
-from airflow_provider_pageconv.sandbox.rows import MessageRows
+from airflow_provider_pageconv.sandbox.rows import MessageRows, ThreadRows
 from airflow_provider_pageconv.sandbox.rules import Rules
 from airflow_provider_pageconv.sandbox.times import TIME_FORMS
 from airflow_provider_pageconv.sandbox.twists import Twist, bend, intrude
@@ -128,12 +128,14 @@ class Access:
 
     :param facts: what `/debug_token` says of it beside the usual; one whose `expires_at` has come is refused.
     :param reaches: ids of the Pages that a user's token reaches; all of them if left out.
+    :param advanced_access: whether its app may read what people without a role in it wrote; if not, lists are empty.
     """
 
     token: str
     page: Page | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reaches: frozenset[str] | None = None
+    advanced_access: bool = True
 
 
 @dataclass
@@ -351,20 +353,28 @@ class GraphApi:
             "category": "Shopping & Retail",
             "category_list": [{"id": "200600219953504", "name": "Shopping & Retail"}],
             "fan_count": 1234,
-            "instagram_business_account": {"id": str(17841400000000000 + int(page.id) % 10**9)},
+            "instagram_business_account": {"id": page.instagram_id},
             "link": f"https://www.facebook.com/{page.id}",
             "username": "sandbox.page",
         }
         if at.access.page is page:
             node["access_token"] = at.access.token
         elif self._reaches(at.access, page):
-            node["access_token"] = self.derived_token(page)
-            node["tasks"] = ["ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"]
+            node["tasks"] = list(page.tasks)
+            if page.tasks:
+                node["access_token"] = self.derived_token(page)
+            elif self._refuses_token(at, page, fields):
+                raise GraphApiError(10, errors.NO_TASK, status=403)
         for field in fields:
             if field.name == "conversations":
                 inner = _or_default(field, "UnifiedThread")
                 node["conversations"] = self._conversations(at, page, dict(field.args), inner, source=field.source)
         return self._expand(at, "Page", node, fields)
+
+    def _refuses_token(self, at: _Context, page: Page, fields: Sequence[Field]) -> bool:
+        """Tell whether the Page itself is asked for a token that this person may not have, and says so."""
+        asked = at.call.parts == [page.id] and any(field.name == "access_token" for field in fields)
+        return asked and self.rules.taskless == "refused"
 
     def _accounts(self, at: _Context) -> dict[str, Any]:
         text = at.call.params.get("fields")
@@ -394,7 +404,9 @@ class GraphApi:
         lasts = 60 * 86400 if params.get("set_token_expires_in_60_days") == "true" else 0
         ends = int(self._now()) + lasts if lasts else 0
         token = f"SANDBOX-RENEWED-{hashlib.sha256(f'{access.token}/{ends}'.encode()).hexdigest()[:32].upper()}"
-        self.accesses[token] = Access(token, access.page, {**access.facts, "expires_at": ends}, access.reaches)
+        self.accesses[token] = Access(
+            token, access.page, {**access.facts, "expires_at": ends}, access.reaches, access.advanced_access
+        )
         return {"access_token": token, "token_type": "bearer", **({"expires_in": lasts} if lasts else {})}
 
     def _debug_token(self, at: _Context) -> dict[str, Any]:
@@ -575,6 +587,10 @@ class GraphApi:
         rows = page.rows(platform, name, user)
         if rows is None:
             raise errors.bad_parameter(f"Param folder must be one of {{{', '.join(FOLDERS)}}}")
+        if platform == INSTAGRAM and self.rules.requests_every:
+            rows = page.without_idle_requests(rows, self.rules.requests_every)
+        if not (page.is_open and at.access.advanced_access):
+            rows = ThreadRows([])
         kept = {key: params[key] for key in ("folder", "platform", "user_id") if params.get(key)}
         return self._edge(
             at,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,10 @@ _SHARES = (70, 10, 15, 5)
 _MISPLACED_EVERY = 40
 _MISPLACED_BY = 30
 
+TASKS = ("ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE")
+_READING = frozenset({"MESSAGING", "MODERATE"})  # One of these has to be among them for conversations to be seen.
+_IDLE_SECONDS = 30 * 86400
+
 _SHARED_PERSON = 50  # Every so many people have a second thread.
 
 
@@ -41,6 +46,10 @@ class Page:
     Every method that changes something expects the caller to hold the sandbox's lock if a server is running.
 
     :param clock: what time it is for messages that arrive without a time.
+
+    Two of its attributes decide, without a word of refusal, whether its lists of conversations hold anything for those
+    who ask: `tasks`, those of the person who gave the tokens, and `advanced_access`, whether the app may read the
+    messages of people without a role in it.
     """
 
     def __init__(
@@ -62,6 +71,8 @@ class Page:
         crowded_every: int,
         clock: Callable[[], datetime],
     ) -> None:
+        self.tasks: tuple[str, ...] = TASKS
+        self.advanced_access = True
         self.id = page_id
         self.name = name
         self.now = now
@@ -83,8 +94,10 @@ class Page:
                     f"{size} conversations do not fit into a span of {self._span} seconds with a second for each: "
                     "a longer span or ties is needed"
                 )
+        self.instagram_id = str(17841400000000000 + int(page_id) % 10**9)
         self._self = Person(page_id, name, f"{page_id}@facebook.com", "sandbox.page")
-        self._drawing = Drawing(seed, self._self, ties=ties, crowded_every=crowded_every)
+        account = replace(self._self, id=self.instagram_id)
+        self._drawing = Drawing(seed, self._self, account, ties=ties, crowded_every=crowded_every)
         self._ids = self._drawing.ids
         self._folder_of = bytearray()
         for index, folder in enumerate(FOLDERS):
@@ -114,6 +127,11 @@ class Page:
 
     # ---- what is asked
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the lists of conversations hold what is there; if not, they are empty and look as if nobody wrote."""
+        return self.advanced_access and not _READING.isdisjoint(self.tasks)
+
     def rows(self, platform: str, folder: str, user_id: str | None = None) -> ThreadRows | None:
         """Return a list in the order in which it is served, or None where there is no such folder."""
         keys = self._lists.get((platform, folder))
@@ -134,6 +152,17 @@ class Page:
                 if thread and thread.platform == platform and thread.folder == folder
             )
         )
+
+    def without_idle_requests(self, rows: ThreadRows, every: int) -> ThreadRows:
+        """Return a list of Instagram without its Requests that are idle.
+
+        :param every: every so many threads is a Request.
+        """
+        before = epoch(self.clock()) - _IDLE_SECONDS
+        listed = [rows.serial(place) for place in range(len(rows))]
+        kept = [self.thread_at(serial) for serial in listed]
+        kept = [thread for thread in kept if (thread.serial + 1) % every or thread.updated > before]
+        return ThreadRows(sorted(self._rank(thread.serial, thread.updated, thread.tick) for thread in kept))
 
     def thread_at(self, serial: int) -> Thread:
         """Return the thread that a row stands for."""

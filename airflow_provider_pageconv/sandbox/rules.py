@@ -22,10 +22,11 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "inner_paging": (False, True),
     "swallow_authorization": (False, True),
     "date": ("machine", "page"),
+    "taskless": ("left_out", "refused"),
 }
 """What a rule may be, where it is one of a few."""
 
-_LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0}
+_LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0, "requests_every": 0}
 
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -54,6 +55,10 @@ class Rules:
     :param date: whose clock the `Date` header goes by: the machine's, or the Page's, which may stand still.
     :param no_token_code: 2500 or 104, for calls without a token; None: 2500 on /me and where the header was swallowed,
         else 104.
+    :param taskless: what a person without a task on a Page gets who asks it for its token: an answer in which the token is
+        "left_out", or error 10.
+    :param requests_every: every so many threads of Instagram (by serial number) is one of its Requests, which the API does not
+        list any more once they were idle for 30 days; 0: none is.
     """
 
     app_secret: str | None = None
@@ -75,6 +80,8 @@ class Rules:
     swallow_authorization: bool = False
     no_token_code: int | None = None
     date: str = "machine"
+    taskless: str = "left_out"
+    requests_every: int = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _NAMES:

@@ -172,3 +172,10 @@ def share(bits: int) -> dict[str, Any]:
         "name": "Zapatillas “Ñandú”",
         "description": "Edición limitada\u2028solo hoy",
     }
+
+
+def shared_post(bits: int) -> dict[str, Any]:
+    """Return one row of the `shares` edge of Instagram: a post or a reel, by its link."""
+    ident = str(bits % 10**15)
+    place = "reel" if (bits >> 50) % 3 == 0 else "p"
+    return {"id": ident, "link": f"https://www.instagram.com/{place}/{bits >> 90:x}/?id={ident}&ñ=1"}

@@ -43,6 +43,13 @@ def test_the_documented_fields_can_be_read_and_name_everything_once() -> None:
     assert {"id", "type", "url", "title", "link", "name", "description", "template"} == set(inner["shares"])
 
 
+def test_no_part_of_a_person_is_named_so_that_each_platform_gives_its_own() -> None:
+    """Messenger has names and addresses, Instagram user names: either would refuse or leave out what is the other's."""
+    asked = {field_name(one): one for one in (*CONVERSATION_FIELDS, *MESSAGE_FIELDS)}
+    for name in ("participants", "senders", "former_participants", "from", "to", "reactions", "story", "reply_to"):
+        assert asked[name] == name
+
+
 @pytest.mark.parametrize(
     "asked, sent",
     [

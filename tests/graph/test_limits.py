@@ -27,16 +27,16 @@ def limit(named: timedelta | None = None, code: int | None = 4) -> GraphRateLimi
     return GraphRateLimitError("the app has used up its calls", code=code, http_status=400, retry_after=named)
 
 
-def usage(percent: float, regain: timedelta | None = None) -> Usage:
+def usage(percent: float, regain: timedelta | None = None, kind: str = "messenger") -> Usage:
     """What the headers of a good answer say."""
-    return Usage(percent=percent, regain=regain, by_type={"messenger": percent})
+    return Usage(percent=percent, regain=regain, by_type={kind: percent})
 
 
 class Page:
     """A Page's calls, of one task and over its tries; time passes only when it waits.
 
     :param policy: what the task wants done.
-    :param jitter: seconds on top of each wait.
+    :param jitter: seconds on top of each wait, of the most that there may be.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Page:
         policy: Policy | None = None,
         waiting: Waiting | None = None,
         *,
-        jitter: Callable[[], float] = lambda: 0.0,
+        jitter: Callable[[float], float] = lambda _: 0.0,
         **options: float,
     ) -> None:
         self.now = START
@@ -196,7 +196,7 @@ def test_a_new_page_ends_the_row() -> None:
 def test_jitter_comes_on_top() -> None:
     """Of the schedule and of Meta's word, so that not all Pages come back at once."""
     for named in (None, 7 * MINUTE):
-        assert Page(jitter=lambda: 12.5).meets(limit(named)) == (named or MINUTE) + timedelta(seconds=12.5)
+        assert Page(jitter=lambda _: 12.5).meets(limit(named)) == (named or MINUTE) + timedelta(seconds=12.5)
 
 
 def test_the_jitter_is_30_seconds_at_most_and_never_less_than_none() -> None:
@@ -209,6 +209,66 @@ def test_the_jitter_is_30_seconds_at_most_and_never_less_than_none() -> None:
         thrown.append((until - START - MINUTE).total_seconds())
     assert 0 <= min(thrown) < 1
     assert 29 < max(thrown) <= 30
+
+
+def come_back(error: GraphRateLimitError, policy: Policy | None = None, tasks: int = 200) -> list[float]:
+    """When the tasks of many Pages that met one limit come back, by the product's own dice, in seconds; sorted."""
+    random.seed(13)
+    untils = [Limits(policy or Policy(), Waiting()).refused(error, START) for _ in range(tasks)]
+    return sorted((until - START).total_seconds() for until in untils if until is not None)
+
+
+@pytest.mark.parametrize("code", [4, 17, 32, 341])
+@pytest.mark.parametrize("minutes", [4, 20, 60])
+def test_the_tasks_of_many_pages_come_back_from_an_apps_limit_spread_over_a_quarter_of_the_wait(
+    code: int, minutes: int
+) -> None:
+    """Not within 30 seconds, and none before the wait is over; each part of the quarter sees its share of them."""
+    wait, times = 60.0 * minutes, come_back(limit(minutes * MINUTE, code))
+    assert len(times) == 200
+    assert wait <= times[0] <= times[-1] <= 1.25 * wait
+    for part in range(4):
+        begins, ends = (wait * (1 + (part + more) / 16) for more in (0, 1))
+        assert 30 <= sum(begins <= time < ends for time in times) <= 70
+
+
+def test_a_limit_of_one_page_or_account_is_not_waited_for_any_longer_than_before() -> None:
+    """Its other tasks wait for limits of their own."""
+    for code in (613, 80001, 80002, 80006, None):
+        assert come_back(limit(HOUR, code))[-1] <= 3600 + 30
+
+
+@pytest.mark.parametrize(
+    "said, later",
+    [(usage(96, HOUR, "app"), 15 * MINUTE), (usage(96, HOUR), 30 * SECOND),
+     (Usage(100, HOUR, {"app": 60, "messenger": 100}), 30 * SECOND)],
+)  # fmt: skip
+def test_an_app_that_is_used_up_is_waited_for_like_its_refusal(said: Usage, later: timedelta) -> None:
+    """Before anything is refused the usage says whose limit it is; that of a Page, or half of the app's, is not spread."""
+    page = Page(jitter=lambda most: most)
+    page.limits.good(said)
+    ahead = page.limits.due()
+    assert ahead is not None
+    assert page.meets(ahead) == HOUR + later
+
+
+def test_a_refusal_says_by_its_code_whose_limit_it_is() -> None:
+    """Whatever the usage of the app is beside it."""
+    refusal = GraphRateLimitError("too many", code=80006, retry_after=HOUR, usage=usage(100, HOUR, "app"))
+    assert Page(jitter=lambda most: most).meets(refusal) == HOUR + 30 * SECOND
+
+
+def test_coming_back_spread_does_not_outlast_the_timeout() -> None:
+    """What is left of it is all that there is to spread over, and 30 seconds where less is left."""
+    for timeout, most in ((64 * MINUTE, 4 * MINUTE), (60 * MINUTE, 30 * SECOND), (3 * HOUR, 15 * MINUTE)):
+        page = Page(Policy(timeout=timeout), jitter=lambda most: most)
+        assert page.waits_out(limit(HOUR)) == HOUR + most
+        assert page.waiting.seconds == (HOUR + most).total_seconds()
+
+
+def test_a_wait_too_short_to_be_spread_gets_its_30_seconds() -> None:
+    """A quarter of a minute would bring them closer together than before."""
+    assert Page(jitter=lambda most: most).meets(limit()) == MINUTE + 30 * SECOND
 
 
 # ---- 613
@@ -354,14 +414,14 @@ def test_a_clock_that_was_put_back_makes_the_wait_no_shorter() -> None:
         min_size=1,
         max_size=12,
     ),
-    st.integers(0, 30),
+    st.floats(0, 1),
     st.booleans(),
 )
 def test_whatever_is_refused_the_waits_end_and_stay_within_the_timeout(
-    refusals: list[tuple[int | None, timedelta | None]], jitter: int, tries: bool
+    refusals: list[tuple[int | None, timedelta | None]], jitter: float, tries: bool
 ) -> None:
     """Without a new page: the time-out and one jitter at most; in one try or over many."""
-    page = Page(Policy(timeout=3 * HOUR), jitter=lambda: float(jitter))
+    page = Page(Policy(timeout=3 * HOUR), jitter=lambda most: jitter * most)
     for at in range(1000):
         code, named = refusals[at % len(refusals)]
         try:
@@ -374,7 +434,7 @@ def test_whatever_is_refused_the_waits_end_and_stay_within_the_timeout(
     else:
         pytest.fail("it never ended")
     assert page.now - START <= 3 * HOUR + 30 * SECOND
-    assert page.waiting.seconds == (page.now - START).total_seconds()
+    assert page.waiting.seconds == pytest.approx((page.now - START).total_seconds())
 
 
 # ---- over tries

@@ -79,6 +79,35 @@ def test_the_apis_ways_can_be_chosen() -> None:
     assert [fault.lasts for fault in box.faults] == [120.0]
 
 
+def test_limits_of_the_app_and_of_the_accounts_can_be_set() -> None:
+    """Each with its window and its code; Meta's own for the accounts is 2 calls in 1 second."""
+    options = _parser().parse_args(
+        ["--app-limit-calls", "200", "--app-limit-window", "900", "--account-limit-calls", "2", "--limit-prolongs", "off"]
+    )  # fmt: skip
+    box = _sandbox(options)
+    app, accounts = box.app_limits, box.account_limits
+    assert (app.calls, app.window, app.code, app.prolongs) == (200, 900, 4, False)
+    assert (accounts.calls, accounts.window, accounts.code, accounts.prolongs) == (2, 1, 613, False)
+    assert box.limits.calls is None
+
+
+def test_many_pages_of_which_some_give_nothing_can_be_set_up() -> None:
+    """Sizes go Page after Page; dead, taskless and empty ones go by number, the first is 1."""
+    options = _parser().parse_args(
+        ["--pages", "6", "--conversations", "30,0", "--instagram", "2,1,0", "--system-user", "--dead-pages", "2,3",
+         "--taskless-pages", "4", "--empty-pages", "5", "--rule", "taskless=refused"]
+    )  # fmt: skip
+    box = _sandbox(options)
+    threads = [[thread["platform"] for thread in box.data(page)["threads"]] for page in box.pages]
+    assert [found.count("messenger") for found in threads] == [30, 0] * 3
+    assert [found.count("instagram") for found in threads] == [2, 1, 0] * 2
+    alive = [box.api.derived_token(page) in box.api.accesses for page in box.pages.values()]
+    assert alive == [True, False, False, True, True, True]
+    assert [bool(page.tasks) for page in box.pages.values()] == [True, True, True, False, True, True]
+    assert [page.advanced_access for page in box.pages.values()] == [True, True, True, True, False, True]
+    assert box.rules.taskless == "refused"
+
+
 def test_port_taken() -> None:
     """A port that is taken is said in one sentence."""
     with socket.socket() as taken:
@@ -109,6 +138,14 @@ def test_port_taken() -> None:
         (["--fault", "code=1,p=2"], "P of a fault is a probability from 0 to 1, not 2.0\n"),
         (["--fault", "code=1,status=9"], "Status of a fault is from 200 to 599, not 9\n"),
         (["--limit-code", "5"], "--limit-code cannot be 5: 4, 17, 32, 341, 368, 613, 80001, 80002, 80006\n"),
+        (
+            ["--conversations", "many"],
+            "--conversations is written 200, or 40,0,7 for one Page after the other, not 'many'\n",
+        ),
+        (["--dead-pages", "x"], "--dead-pages is written 2,5, not 'x'\n"),
+        (["--empty-pages", "2"], "There is no Page number 2: they go from 1 to 1\n"),
+        (["--app-limit-code", "613"], "--app-limit-code cannot be 613: 4, 17, 32, 341\n"),
+        (["--account-limit-calls", "-1"], "Calls of the limits count from 0, not -1\n"),
         (["--foreign-usage", "ads"], "--foreign-usage is written ads_management=100,pages=40, not 'ads'\n"),
         (["--rule", "message_count=x"], "Message_count cannot be 'x': right, absent, wrong\n"),
         (["--rule", "nested_every=x"], "Nested_every is a whole number from 1 on, not 'x'\n"),

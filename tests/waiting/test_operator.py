@@ -204,6 +204,7 @@ class TestLimit:
         """Whatever the way."""
         box.faults.add(Fault("error", code=4, retry_after=25, at=2))
         monkeypatch.setattr(limits, "_JITTER", 0.0)
+        monkeypatch.setattr(limits, "_APP_SPREAD", 0.0)
         working = Working(Task(monkeypatch, box, tmp_path, "reschedule", folders=["inbox"]))
         until(box, 2)
         time.sleep(0.3)
@@ -408,6 +409,7 @@ def test_the_deployment_s_stop_is_heeded_by_an_export(
     monkeypatch.setenv("AIRFLOW__PAGECONV__USAGE_STOP_PERCENT", "50")
     box.limits.percent = 60
     monkeypatch.setattr(limits, "_JITTER", 0.0)
+    monkeypatch.setattr(limits, "_APP_SPREAD", 0.0)
     monkeypatch.setattr(engine, "IN_PLACE", timedelta(0))
     with pytest.raises(AirflowRescheduleException) as caught:
         Task(monkeypatch, box, tmp_path, "reschedule").run()
