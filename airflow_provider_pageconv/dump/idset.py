@@ -44,7 +44,9 @@ class IdSet:
 
     def add(self, hashed: bytes) -> bool:
         """Add a hash; ``False`` if it was there."""
-        bucket = self._bucket(hashed)
+        number = hash(hashed)  # as in _bucket: a call more for each id is felt
+        place = number & self._narrow
+        bucket = self._buckets[place if place >= self._split else number & self._wide]
         if hashed in bucket and _stands_in(bucket, hashed):
             return False
         bucket += hashed

@@ -74,6 +74,16 @@ def note_order(order: Order, time: float) -> None:
     bisect.insort(oldest, time)
 
 
+def note_orders(order: Order, times: list[float]) -> None:
+    """Take in the times of the rows of a page, as :func:`note_order` does one by one; a page in order takes one step."""
+    oldest = order.oldest
+    if times and sorted(times, reverse=True) == times and (not oldest or times[0] <= oldest[0]):
+        order.oldest = sorted([*times, *oldest])[: _MISPLACED + 1]
+        return
+    for time in times:
+        note_order(order, time)
+
+
 class Listing:
     """Goes along one list and says what comes next.
 
@@ -128,10 +138,12 @@ class Listing:
 
     def _walked(self, rows: Sequence[Seen], ended: bool) -> bool:
         walk = self.walk
-        for row in rows:
-            if row.time is not None and row.time < self.began and not row.known:
-                note_order(walk.order, row.time)
-        walk.run, whole = run_on(walk.run, (None if row.time is None else self.is_old(row.time) for row in rows))
+        note_orders(
+            walk.order, [row.time for row in rows if not row.known and row.time is not None and row.time < self.began]
+        )
+        whole = False
+        if self._old is not None:
+            walk.run, whole = run_on(walk.run, (None if row.time is None else self.is_old(row.time) for row in rows))
         if ended or (whole and walk.run >= RUN and walk.order.newest_first):
             walk.phase = Phase.DONE if walk.pages == 1 else Phase.WALKED
         return False

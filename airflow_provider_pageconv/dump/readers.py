@@ -315,14 +315,14 @@ class Readers:
         """
         if not isinstance(page, FastPage):
             return [self.begin(row, page.asked, times, fetched_at) for row in page.rows]
-        bounds, now = Bounds.of(self.scope, times.api), times.api
+        bounds, now, holds_all = Bounds.of(self.scope, times.api), times.api, self.scope.holds_all
         taken: list[Any] = []
         found = []
         expected = 0
         for thread in page.rows:  # a line more in here is felt
             updated = seconds(thread.updated_time, now) if thread.updated_time is not UNSET else None
             messages = None if page.paged and reader.is_paged(thread) else reader.messages(thread, bounds)
-            if messages is None or (not messages and not self.scope.holds(_UNREAD, updated)):
+            if messages is None or not (messages or holds_all or self.scope.holds(_UNREAD, updated)):
                 found.append(self.begin(reader.row(thread), page.asked, times, fetched_at))
                 continue
             hashed = digest(thread.id)

@@ -166,6 +166,11 @@ class Scope:
         settled = thread.order.newest_first and thread.last_dated is not None and thread.last_dated < self.since
         return False if settled else None
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether every thread belongs into the export, whatever its time."""
+        return self.window.until is None and self.window.since is None and not self.messages
+
     def may_hold_messages(self, updated: float | None) -> bool:
         """Whether a thread may hold messages of the window, going by its ``updated_time``."""
         return self.since is None or updated is None or updated >= self.since

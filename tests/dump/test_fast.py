@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_pageconv.dump.fast import Bounds, FastReader
 from airflow_provider_pageconv.dump.folder import list_query
+from airflow_provider_pageconv.dump.listing import note_order, note_orders
+from airflow_provider_pageconv.dump.progress import Order
 from airflow_provider_pageconv.dump.readers import Moments
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.threads import Scope
@@ -221,3 +223,15 @@ def test_a_page_that_is_never_ordinary_is_soon_not_looked_at_any_more() -> None:
     for _ in range(20):
         assert reader.read(odd) is None
     assert reader.read(even) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 30).map(lambda hours: hours * 3600.0), max_size=25), max_size=6), st.booleans())
+def test_the_times_of_a_page_are_taken_in_at_once_as_one_by_one(pages: list[list[float]], ordered: bool) -> None:
+    """In whatever order they come."""
+    at_once, one_by_one = Order(), Order()
+    for times in pages:
+        page = sorted(times, reverse=True) if ordered else times
+        note_orders(at_once, page)
+        for time in page:
+            note_order(one_by_one, time)
+        assert at_once == one_by_one
