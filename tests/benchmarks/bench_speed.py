@@ -217,6 +217,7 @@ def main() -> int:
         if case.name in asked.cases:
             results.append(run_case(case, peers, asked.runs))
             print(table(results[-1]), flush=True)
+    asked.into.mkdir(parents=True, exist_ok=True)
     (asked.into / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
     for theme in THEMES:
         (asked.into / f"speed-{theme}.svg").write_text(plot(results, theme))
