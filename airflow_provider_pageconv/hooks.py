@@ -329,7 +329,9 @@ class PageConversationsHook(BaseHook):
         app, own = self._app(), self.settings.credentials
         if app is not None:
             with suppress(GraphAuthError, GraphPermissionError, GraphRequestError):  # the token itself may be told
-                return self._look(app)
+                info = self._look(app)
+                if info.is_valid is not None:
+                    return info
         try:
             return self._look(own)
         except GraphAuthError as error:
@@ -482,7 +484,6 @@ class PageConversationsHook(BaseHook):
         from airflow_provider_pageconv.graph.errors import (
             GraphAuthError,
             GraphError,
-            GraphRateLimitError,
             GraphRequestError,
             GraphTransientError,
         )
@@ -493,7 +494,8 @@ class PageConversationsHook(BaseHook):
         try:
             node = self._me(client)
         except GraphAuthError:
-            if settings.credentials.token.partition("|")[0].isdigit():  # an app's, which `me` has nothing to say of
+            app_id, bar, _ = settings.credentials.token.partition("|")
+            if bar and app_id.isdigit():  # an app's, and `me` is nobody then
                 access.refuse_owner(TokenInfo(type="app"), None)
             raise
         except GraphRequestError as error:
@@ -512,13 +514,12 @@ class PageConversationsHook(BaseHook):
                 f"No answer came from {settings.base_url}: {error.meaning}. Check the connection's host, and the proxy if "
                 "there is one."
             ) from None
-        except GraphRateLimitError:
-            raise
         except GraphError as error:
-            if error.fbtrace_id is not None:  # which Meta gives to each of its errors
+            if type(error) is not GraphError or error.fbtrace_id is not None:  # which Meta gives to each of its errors
                 raise
             raise ValueError(elsewhere) from None
-        if not isinstance(node.get("id"), (str, int)):
+        ident = node.get("id")
+        if not ident or isinstance(ident, bool) or not isinstance(ident, (str, int)):
             raise ValueError(elsewhere)
         return node
 
@@ -545,9 +546,8 @@ class PageConversationsHook(BaseHook):
             is_refused |= looking is app
         if not is_refused:
             return info, ""
-        named = (
-            f" {settings.app_id}" if (settings.app_id or "").isdigit() else ""
-        )  # else it may be anything, also a secret
+        # What is no id may be anything that strayed into the field, also a secret.
+        named = f" {settings.app_id}" if (settings.app_id or "").isdigit() else ""
         whose = f", which belongs to the app {info.app_id}," if info.app_id else ""
         return info, (
             f"The app_id{named} and the app_secret of the connection may not look at the token{whose} nor renew it: put in "

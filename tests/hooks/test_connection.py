@@ -307,10 +307,11 @@ def test_a_token_that_has_ended_is_told(app: dict[str, str], box: Sandbox, test:
     assert edges(box) == ["me"]
 
 
-def test_a_token_that_nobody_knows_is_told(box: Sandbox, test: Test) -> None:
-    """The API repeats it in its own words; they are not taken over."""
+@pytest.mark.parametrize("token", ["NOBODY-S", "100200300", "NOBODY|S"])
+def test_a_token_that_nobody_knows_is_told(token: str, box: Sandbox, test: Test) -> None:
+    """The API repeats it in its own words; they are not taken over. An id alone is no app's token."""
     sentence = f"Graph API error 190: the access token is not valid. {NEW_TOKEN} (HTTP status 400, fbtrace_id …)"
-    assert test(box.url, "NOBODY-S", **APP) == (False, sentence)
+    assert test(box.url, token, **APP) == (False, sentence)
     assert edges(box) == ["me"]
 
 
@@ -364,6 +365,29 @@ def test_a_wrong_app_id_is_told(app_id: str, named: str, box: Sandbox, test: Tes
         ),
     )
     assert edges(box) == ["me", "debug_token", "debug_token"]
+
+
+def test_an_app_that_is_not_the_token_s_is_told(box: Sandbox, test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API answers its look with a refusal inside; the token itself is told more."""
+    look = box.api._debug_token
+
+    def of_another_app(at: Any) -> dict[str, Any]:
+        if at.call.token != f"{APP_ID}|{SECRET}":
+            made: dict[str, Any] = look(at)
+            return {"data": {**made["data"], "app_id": "777"}}
+        message = "(#100) The App_id in the input_token did not match the Viewing App"
+        return {"data": {"is_valid": False, "scopes": [], "error": {"code": 100, "message": message}}}
+
+    monkeypatch.setattr(box.api, "_debug_token", of_another_app)
+    assert test(box.url, box.token, **APP) == (
+        False,
+        (
+            f"{OWN}; it never ends. {BOTH} The app_id {APP_ID} and the app_secret of the connection may not look at the "
+            "token, which belongs to the app 777, nor renew it: put in those of its app."
+        ),
+    )
+    info = PageConversationsHook().token_info()
+    assert (info.type, info.is_valid, info.app_id) == ("page", True, "777")
 
 
 def test_where_the_app_may_not_look_and_nobody_says_whose_it_is_the_token_stays_good(box: Sandbox, test: Test) -> None:
@@ -526,6 +550,22 @@ def test_where_nothing_listens_the_host_is_named(test: Test) -> None:
     )
 
 
+def test_a_proxy_that_is_not_there_is_named(box: Sandbox, test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment says that calls go through one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free.getsockname()[1]}")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert test(box.url, box.token) == (
+        False,
+        (
+            f"No answer came from {box.url}: the network failed (ProxyError). Check the connection's host, and the proxy if "
+            "there is one."
+        ),
+    )
+    assert edges(box) == []
+
+
 def test_a_host_whose_name_does_not_exist_is_named(test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine's own resolver would say of it."""
 
@@ -583,6 +623,8 @@ def test_what_does_not_speak_tls_is_named(test: Test) -> None:
         response(b'{"status": "ok"}'),
         response(b'{"data": []}'),
         response(b'{"id": null}'),
+        response(b'{"id": ""}'),
+        response(b'{"id": true}'),
         response(b'{"id": {"of": "something"}}'),
         response(b'["me"]'),
         response(b"null"),
