@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 2
 """Calls for one look at a token: whoever waits for it is a person, or an export that can do without."""
+
+_TEST_TIMEOUT = 10.0
+"""Seconds that Test waits at most for a server that says nothing: Airflow's own server does that, and somebody looks on."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -178,7 +181,14 @@ class PageConversationsHook(BaseHook):
         self._last = self._clients[page_id]
         return self._last
 
-    def _make_client(self, credentials: Credentials, own: Finder | None = None) -> GraphClient:
+    def _make_client(
+        self, credentials: Credentials, own: Finder | None = None, *, aside: bool = False, timeout: float | None = None
+    ) -> GraphClient:
+        """Make a client.
+
+        :param aside: for calls that are none of those for which the pace is meant.
+        :param timeout: another one than the connection's.
+        """
         from airflow.sdk.configuration import conf
 
         from airflow_provider_pageconv.graph.client import GraphClient
@@ -189,8 +199,8 @@ class PageConversationsHook(BaseHook):
             settings.base_url,
             credentials,
             version=settings.api_version,
-            calls_per_second=settings.calls_per_second,
-            timeout=settings.timeout,
+            calls_per_second=0 if aside else settings.calls_per_second,
+            timeout=timeout or settings.timeout,
             slow_percent=_positive(
                 "usage_slow_percent", conf.get("pageconv", "usage_slow_percent", fallback=str(SLOW_PERCENT))
             ),
@@ -200,9 +210,9 @@ class PageConversationsHook(BaseHook):
             own=own,
         )
 
-    def _make_client_aside(self, credentials: Credentials) -> GraphClient:
+    def _make_client_aside(self, credentials: Credentials, timeout: float | None = None) -> GraphClient:
         """A client for a look at a token; which version answers is said by the one that comes after it."""
-        client = self._make_client(credentials)
+        client = self._make_client(credentials, aside=True, timeout=timeout)
         client.version_note = ""
         return client
 
@@ -319,7 +329,9 @@ class PageConversationsHook(BaseHook):
         app, own = self._app(), self.settings.credentials
         if app is not None:
             with suppress(GraphAuthError, GraphPermissionError, GraphRequestError):  # the token itself may be told
-                return self._look(app)
+                info = self._look(app)
+                if info.is_valid is not None:
+                    return info
         try:
             return self._look(own)
         except GraphAuthError as error:
@@ -339,10 +351,10 @@ class PageConversationsHook(BaseHook):
         _mask(app)
         return app
 
-    def _look(self, looking: Credentials) -> TokenInfo:
+    def _look(self, looking: Credentials, *, timeout: float | None = None) -> TokenInfo:
         from airflow_provider_pageconv.graph.tokens import look, read_look
 
-        client = self._make_client_aside(looking)
+        client = self._make_client_aside(looking, timeout)
         return read_look(client.get(look(self.settings.credentials.token), attempts=_ATTEMPTS).data)
 
     def look_ahead(self, page_id: str, platform: str) -> list[str]:
@@ -431,57 +443,160 @@ class PageConversationsHook(BaseHook):
 
         :return: whether it is good, and whose token it is, until when, and what it lacks; or what to do.
         """
-        from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError, GraphTransientError
+        from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError
 
         try:
             return self._test()
         except GraphRateLimitError as error:
             return False, f"A limit is reached, which says nothing of the access token: {error}"
-        except GraphTransientError as error:
-            if error.code is None and error.http_status is not None and error.http_status < 500:
-                return False, f"What answers at {self.settings.base_url} is no Graph API: check the connection's host."
-            return False, str(error)
         except (AirflowException, GraphError, ValueError) as error:
             return False, str(error)
 
     def _test(self) -> tuple[bool, str]:
         from airflow_provider_pageconv.graph import access
-        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphTransientError
 
-        client = self._make_client(self.settings.credentials)
-        node = self._me(client)
-        if not isinstance(node.get("id"), str):
-            raise GraphTransientError("the answer is of another shape", http_status=200)
-        info = self.token_info()
-        if info.is_valid is False:
-            raise GraphAuthError(info.reason or "the access token is not valid", remedy=info.remedy)
-        page_id = self.settings.page_id or info.page_id
-        good, whose = self._whose(node, info.type)
+        settings = self.settings
+        client = self._make_client(settings.credentials, aside=True, timeout=min(settings.timeout, _TEST_TIMEOUT))
+        node = self._first_answer(client)
+        info, misfit = self._look_in_test()
+        kind, ident = info.type or _type_of(node), str(node["id"])
+        if kind is None and ident == settings.page_id:
+            kind = "page"
+        info = replace(info, type=kind, page_id=ident if kind == "page" else None)
+        access.refuse_owner(info, settings.page_id)
+        if kind == "page":
+            good, whose, tasks = True, f"The access token is the own one of the Page {ident}", None
+        else:
+            good, whose, tasks = self._whose(info, lambda request: client.get(request, attempts=_ATTEMPTS))
         if not good:
             return False, f"{whose}."
-        told = access.describe(info, whose, page_id, datetime.now(timezone.utc))
-        useful = any(not access.missing_permissions(info, platform, page_id) for platform in access.PERMISSIONS)
-        return useful, " ".join(filter(None, (told, client.version_note)))
+        fit, told = access.describe(info, whose, settings.page_id or info.page_id, datetime.now(timezone.utc), tasks)
+        wrong = bool(misfit and info.app_id and info.app_id != settings.app_id)
+        return fit and not wrong, " ".join(filter(None, (told, misfit, client.version_note)))
 
-    def _whose(self, node: Mapping[str, Any], kind: str | None) -> tuple[bool, str]:
-        """Whose the token is, and whether that helps."""
-        from airflow_provider_pageconv.graph.tokens import find_own_token
+    def _first_answer(self, client: GraphClient) -> Mapping[str, Any]:
+        """What the token says that it is.
+
+        :raises ValueError: what answers is not the API, or not this version of it; or nothing does.
+        :raises GraphError: the API refuses.
+        """
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.errors import (
+            GraphAuthError,
+            GraphError,
+            GraphRequestError,
+            GraphTransientError,
+        )
+        from airflow_provider_pageconv.graph.tokens import TokenInfo
+
+        settings = self.settings
+        elsewhere = f"What answers at {settings.base_url} is no Graph API: check the connection's host."
+        try:
+            node = self._me(client)
+        except GraphAuthError:
+            app_id, bar, _ = settings.credentials.token.partition("|")
+            if bar and app_id.isdigit():  # an app's, and `me` is nobody then
+                access.refuse_owner(TokenInfo(type="app"), None)
+            raise
+        except GraphRequestError as error:
+            if error.code != 2500:
+                raise
+            raise ValueError(
+                f"The API at {settings.base_url} has no version {settings.api_version}: check the connection's api_version "
+                f"({DEFAULT_VERSION} if empty), and its host."
+            ) from None
+        except GraphTransientError as error:
+            if error.code is not None or (error.http_status or 0) >= 500:
+                raise
+            if error.http_status is not None:
+                raise ValueError(elsewhere) from None
+            raise ValueError(
+                f"No answer came from {settings.base_url}: {error.meaning}. Check the connection's host, and the proxy if "
+                "there is one."
+            ) from None
+        except GraphError as error:
+            if type(error) is not GraphError or error.fbtrace_id is not None:  # which Meta gives to each of its errors
+                raise
+            raise ValueError(elsewhere) from None
+        ident = node.get("id")
+        if not ident or isinstance(ident, bool) or not isinstance(ident, (str, int)):
+            raise ValueError(elsewhere)
+        return node
+
+    def _look_in_test(self) -> tuple[TokenInfo, str]:
+        """Look at a token that was just seen to be good, by the app, else by itself.
+
+        :return: what is known of it, and a sentence where the app may not look.
+        """
+        from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError, GraphTransientError
+        from airflow_provider_pageconv.graph.tokens import TokenInfo
+
+        settings, app = self.settings, self._app()
+        info, is_refused = TokenInfo(), False
+        for looking in filter(None, (app, settings.credentials)):
+            try:
+                info = self._look(looking, timeout=min(settings.timeout, _TEST_TIMEOUT))
+            except GraphRateLimitError:
+                raise
+            except GraphError as error:  # whoever may not look says nothing of the token
+                is_refused |= looking is app and not isinstance(error, GraphTransientError)
+                continue
+            if info.is_valid is not None:
+                break
+            is_refused |= looking is app
+        if not is_refused:
+            return info, ""
+        # What is no id may be anything that strayed into the field, also a secret.
+        named = f" {settings.app_id}" if (settings.app_id or "").isdigit() else ""
+        whose = f", which belongs to the app {info.app_id}," if info.app_id else ""
+        return info, (
+            f"The app_id{named} and the app_secret of the connection may not look at the token{whose} nor renew it: put in "
+            "those of its app."
+        )
+
+    def _whose(self, info: TokenInfo, get: Callable[[Request], Answer]) -> tuple[bool, str, Any]:
+        """Whose the token is that is no Page's, whether it reaches the Page or any, and with which tasks on the Page."""
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.edges import AccountsQuery
+        from airflow_provider_pageconv.graph.errors import GraphRequestError
+        from airflow_provider_pageconv.graph.paging import Pager, all_rows
 
         page_id = self.settings.page_id
-        if kind not in ("user", "system_user"):
-            if page_id and node["id"] != page_id:
-                return False, f"The access token is good, but not the own one of the Page {page_id}: put that one in"
-            return True, f"The access token is the own one of the Page {node['id']}"
-        name = "a system user's" if kind == "system_user" else "a user's"
+        names = {"user": "a user's", "system_user": "a system user's"}
+        whose = f"The access token is {names.get(info.type or '', 'of a kind that is not known')}"
         if page_id:
-            own = find_own_token(page_id, self._make_client(self.settings.credentials).get)
-            _mask(Credentials(own, self.settings.credentials.app_secret))
-            return True, f"The access token is {name}, and brings the own one of the Page {page_id}"
-        reached = sum(1 for _ in self.pages())
-        if not reached:
-            return False, f"The access token is {name}, and reaches no Page: give whoever it belongs to a task on one"
-        pages = "1 Page" if reached == 1 else f"{reached} Pages"
-        return True, f"The access token is {name}, and reaches {pages}, of which each task has to name one"
+            return True, f"{whose}, and brings the own one of the Page {page_id}", self._bring(page_id, get)
+        try:
+            pages = [row.node for row in all_rows(Pager(AccountsQuery(("id", "tasks")), 100), get)]
+        except GraphRequestError:
+            if info.type is not None:
+                raise
+            return False, "The API does not say whose the access token is: put the id of its Page into page_id", None
+        idle = sum(access.lacks_task(page.get("tasks"), "messenger") for page in pages)
+        if not pages:
+            return False, f"{whose}, and reaches no Page: give whoever it belongs to a task on one", None
+        count = "1 Page" if len(pages) == 1 else f"{len(pages)} Pages"
+        without = f" ({idle} of them without the task MESSAGING or MODERATE)" if idle else ""
+        return True, f"{whose}, and reaches {count}{without}, of which each task of a DAG has to name one", None
+
+    def _bring(self, page_id: str, get: Callable[[Request], Answer]) -> Any:
+        """Find the Page's own token, as an export will.
+
+        :return: the tasks on the Page; ``None`` where nobody says.
+        :raises GraphError: there is none.
+        """
+        from airflow_provider_pageconv.graph import access
+        from airflow_provider_pageconv.graph.errors import GraphPermissionError, GraphRequestError
+        from airflow_provider_pageconv.graph.tokens import account, find_own_token, read_token
+
+        node: Mapping[str, Any] = {}
+        with suppress(GraphPermissionError, GraphRequestError):
+            node = account(page_id, get) or {}
+        tasks = node.get("tasks")
+        access.refuse_tasks(tasks, "instagram", page_id)  # for which any task will do
+        own = read_token(node) or find_own_token(page_id, get)
+        _mask(Credentials(own, self.settings.credentials.app_secret))
+        return tasks
 
     def _me(self, client: GraphClient) -> Mapping[str, Any]:
         """What the token says that it is: https://developers.facebook.com/docs/graph-api/overview on ``metadata``."""

@@ -85,8 +85,8 @@ def get_provider_info() -> dict[str, Any]:
                         "password": "the Page's access token, or a user's or system user's",
                         "host": "https://graph.facebook.com",
                         "page_id": "the Page's numeric id",
-                        "app_secret": "only if the app requires proof for its calls",
-                        "app_id": "with the secret: tokens can be looked at and renewed",
+                        "app_secret": "the secret of the token's app",
+                        "app_id": "the id of the token's app",
                         "api_version": "v26.0",
                         "calls_per_second": "2",
                         "timeout": "60",
@@ -95,23 +95,26 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "page_id": _field(
                         "Page id",
-                        "The Page whose conversations are exported where a task names none.",
+                        "The numeric id of the Page whose conversations are exported where a task names none. May stay empty "
+                        "where each task names its Page, as with a user's or system user's token for many.",
                         "string",
                     ),
                     "app_secret": _field(
                         "App secret",
-                        "If given, every call carries the appsecret_proof of its token.",
+                        "The secret of the app that the token belongs to. If given, every call is signed with it "
+                        "(appsecret_proof), which some apps demand.",
                         "string",
                         format="password",
                     ),
                     "app_id": _field(
                         "App id",
-                        "With the app secret, tokens can be looked at in full and renewed.",
+                        "The id of the app that the token belongs to. With it and the app secret, an export looks at its token "
+                        "before the first call, and a system user's token can be renewed.",
                         "string",
                     ),
                     "api_version": _field(
                         "Graph API version",
-                        "v26.0 if empty.",
+                        "Such as v26.0, which is taken if empty.",
                         "string",
                     ),
                     "calls_per_second": _field(
@@ -121,8 +124,8 @@ def get_provider_info() -> dict[str, Any]:
                         minimum=0,
                     ),
                     "timeout": _field(
-                        "Time-out",
-                        "How many seconds to wait for a server that says nothing: 60 if empty.",
+                        "Timeout",
+                        "How many seconds an export waits for a server that says nothing: 60 if empty.",
                         "number",
                         minimum=1,
                     ),

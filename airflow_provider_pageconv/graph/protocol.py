@@ -47,7 +47,7 @@ _LIMIT_MEANINGS = {
 }
 _LIMIT_REMEDY = "Stop calling and come back later: calls made meanwhile prolong the block"
 
-_NEW_TOKEN = "Put a new access token of the Page into the connection"  # noqa: S105 - a sentence
+_NEW_TOKEN = "Put a new access token into the connection"  # noqa: S105 - a sentence
 _AUTH = {
     458: ("the person who gave the token has removed the app", _NEW_TOKEN),
     459: (

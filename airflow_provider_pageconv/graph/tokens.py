@@ -35,6 +35,7 @@ class TokenInfo:
     :param reason: why it is not.
     :param remedy: what to do about that.
     :param expires_at: when it ends; ``None``: never, or nobody says.
+    :param never_ends: whether the API says that it never does.
     :param data_access_expires_at: when it gives no data any more; ``None`` likewise.
     :param scopes: the permissions that were granted.
     :param granted_for: by permission, the ids of the Pages and accounts that it is granted for, where it is not for all.
@@ -52,6 +53,7 @@ class TokenInfo:
     granted_for: Mapping[str, tuple[str, ...]] | None = None
     app_id: str | None = None
     page_id: str | None = None
+    never_ends: bool = False
 
 
 def look(token: str) -> Request:
@@ -88,14 +90,21 @@ def read_look(document: Mapping[str, Any]) -> TokenInfo:
         granted_for=_granted(data.get("granular_scopes")),
         app_id=_text(data.get("app_id")),
         page_id=_text(data.get("profile_id")) if isinstance(kind, str) and kind.upper() == "PAGE" else None,
+        never_ends=_seconds(data.get("expires_at")) == 0,
     )
 
 
-def _moment(seconds: Any) -> datetime | None:
+def _seconds(value: Any) -> float | None:
+    """A number of the API, which may come as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 15:
+        return int(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _moment(value: Any) -> datetime | None:
     """A moment of the API; 0 is never."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e11:
-        return None
-    return datetime.fromtimestamp(seconds, timezone.utc)
+    seconds = _seconds(value)
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds is not None and 0 < seconds < 1e11 else None
 
 
 def _text(value: Any) -> str | None:

@@ -215,8 +215,8 @@ class GraphApi:
             code = self.rules.no_token_code or (2500 if swallowed or call.parts[:1] == ["me"] else 104)
             raise GraphApiError(2500, errors.NO_TOKEN) if code == 2500 else errors.usual(104)
         access = self.accesses.get(token)
-        if token == self.app_token and call.parts == ["debug_token"]:
-            access = Access(token)
+        if token == self.app_token:
+            access = Access(token, facts={"type": "APP"}, reaches=frozenset())
         if access is None:
             raise GraphApiError(190, f"Malformed access token {token}")
         if self._has_ended(access):
@@ -230,6 +230,8 @@ class GraphApi:
             raise GraphApiError(
                 100, "API calls from the server require an appsecret_proof argument", type="GraphMethodException"
             )
+        if access.facts.get("type") == "APP" and call.parts[:1] == ["me"]:
+            raise GraphApiError(2500, errors.NO_TOKEN)  # Behind an app's token there is nobody who could be meant.
         return access
 
     def _has_ended(self, access: Access) -> bool:
@@ -413,7 +415,7 @@ class GraphApi:
         asked = at.call.params.get("input_token")
         if not asked:
             raise errors.bad_parameter("The parameter input_token is required")
-        access = self.accesses.get(asked)
+        access = Access(asked, facts={"type": "APP"}) if asked == self.app_token else self.accesses.get(asked)
         scopes = ["pages_manage_metadata", "pages_read_engagement", "pages_messaging", "pages_show_list",
                   "instagram_basic", "instagram_manage_messages"]  # fmt: skip
         if access is None:

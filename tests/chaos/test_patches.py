@@ -8,7 +8,7 @@
 | 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, the machine |
 | 5 no overlap, no mixing | `5-…` | `tests/dump/test_publishing.py`, `tests/dump/test_values.py` |
 | 6 memory | `6-…` | `tests/dump/test_values.py`, `tests/benchmarks/bench_memory.py` |
-| 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py` |
+| 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/hooks/test_tokens.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py` |
 | 8 one sentence for what is wrong | `8-…` | `tests/operators/test_parameters.py` |
 | 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/waiting/test_engine.py`, `tests/benchmarks/bench_pace.py` |
 
@@ -76,6 +76,8 @@ TURNS_RED = {
     "7-paging-stays-in-records-of-the-fast-way": "tests/dump/test_fast.py",
     "7-proof-in-debug-lines": "tests/graph/test_client_secrets.py::test_the_debug_lines_of_the_libraries_hold_no_secret",
     "7-proof-in-the-context-of-errors": "tests/graph/test_client_secrets.py",
+    "7-tokens-in-debug-lines": "tests/hooks/test_tokens.py::test_no_log_shows_any_of_the_tokens",
+    "7-exchanged-tokens-are-not-masked": "tests/hooks/test_tokens.py::test_a_token_that_was_exchanged_when_it_was_needed_is_masked",
     "8-empty-windows-are-let-in": "tests/operators/test_parameters.py",
     "9-calls-keep-no-pace": "tests/waiting/test_engine.py",
 }

@@ -206,7 +206,7 @@ class TestRuns:
         }
         says = {
             "ends_soon": f"ends on {soon:%Y-%m-%d at %H:%M} UTC: renew it",
-            "has_ended": "is not valid: Session has expired. Make a new one and put it in.",
+            "has_ended": "is not valid: the access token has expired. Make a new one and put it in.",
             "gives_no_data": f"gives no data any more from {soon:%Y-%m-%d at %H:%M} UTC on",
             "lasts": f"is valid and ends on {later:%Y-%m-%d}.",
             "never_ends": "is valid and names no end.",

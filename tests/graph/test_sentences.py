@@ -12,7 +12,7 @@ from tests.graph.answers import LATER, LIST, STATUSES, TRACE, business_row, busi
 
 FACTS = f"(HTTP status 400, fbtrace_id {TRACE})"
 STOP = "Stop calling and come back later: calls made meanwhile prolong the block."
-NEW_TOKEN = "Put a new access token of the Page into the connection."
+NEW_TOKEN = "Put a new access token into the connection."
 PERMISSIONS = (
     "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and "
     "pages_read_engagement; Instagram needs instagram_basic, instagram_manage_messages and pages_manage_metadata."

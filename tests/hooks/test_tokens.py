@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -189,3 +190,55 @@ def test_no_log_shows_any_of_the_tokens(
     assert "debug_token?input_token=***" in caplog.text
     for secret in ("OF-THE-SYSTEM", renewed, box.derived_token, SECRET, f"{APP_ID}%7C{SECRET}"):
         assert secret not in caplog.text
+
+
+def told_to_the_masker(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What Airflow's masker hears from now on."""
+    heard: set[str] = set()
+
+    def hear(secret: object, name: str | None = None) -> None:
+        if isinstance(secret, str):  # Airflow itself hands it whole extras
+            heard.add(secret)
+
+    monkeypatch.setattr("airflow.sdk.log.mask_secret", hear)
+    return heard
+
+
+def assert_heard(heard: set[str], box: Sandbox, *tokens: str) -> None:
+    """Each token, and the proof of it, as it is and as an address quotes it: the masker knows exact texts only."""
+    for token in tokens:
+        for secret in (token, box.proof(token)):
+            assert {secret, quote(secret, safe=""), quote_plus(secret)} <= heard, token
+
+
+def test_a_token_that_was_exchanged_when_it_was_needed_is_masked(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first call with it."""
+    heard = told_to_the_masker(monkeypatch)
+    list(hook(monkeypatch, box, box.user_token).conversations())
+    assert_heard(heard, box, box.user_token, box.derived_token)
+
+
+def test_a_token_that_was_exchanged_ahead_is_masked(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the app's own, by which it was looked at."""
+    heard = told_to_the_masker(monkeypatch)
+    hook(monkeypatch, box, box.user_token).look_ahead(box.page.id, "messenger")
+    assert [request.edge for request in box.requests] == ["debug_token", "accounts"]
+    assert_heard(heard, box, box.user_token, box.derived_token, f"{APP_ID}|{SECRET}")
+
+
+@pytest.mark.parametrize("refused", [None, "accounts"])
+def test_a_token_that_was_exchanged_by_a_test_of_the_connection_is_masked(
+    refused: str | None, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever way it came."""
+    if refused:
+        box.faults.add(Fault(code=200, on=refused))
+    heard = told_to_the_masker(monkeypatch)
+    assert hook(monkeypatch, box, box.user_token).test_connection()[0]
+    assert_heard(heard, box, box.user_token, box.derived_token, f"{APP_ID}|{SECRET}")
+
+
+def test_a_renewed_token_is_masked(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is handed out."""
+    heard = told_to_the_masker(monkeypatch)
+    assert_heard(heard, box, hook(monkeypatch, box, box.user_token).renew_token())

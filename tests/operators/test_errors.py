@@ -26,7 +26,7 @@ PERMISSIONS = (
 )
 FOLDERS = {"inbox", "other", "page_done", "spam"}
 LATER = "Stop calling and come back later: calls made meanwhile prolong the block."
-NEW_TOKEN = "Put a new access token of the Page into the connection."
+NEW_TOKEN = "Put a new access token into the connection."
 NO_TOKEN = (
     "no access token arrived. Something on the way takes the Authorization header: look at the proxy, and at the "
     "connection's host."

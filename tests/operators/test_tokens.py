@@ -69,9 +69,7 @@ def test_a_token_that_has_ended_exports_nothing(box: Sandbox, export: Any, tmp_p
     """Not one call of the conversations is made."""
     box.add_token("OVER", box.page, expires_at=1)
     sentence = refusal(export, "OVER")
-    assert sentence == (
-        "Graph API: the access token has expired. Put a new access token of the Page into the connection."
-    )
+    assert sentence == ("Graph API: the access token has expired. Put a new access token into the connection.")
     assert [request.edge for request in box.requests] == ["debug_token"]
     assert local(tmp_path).names() == []
 

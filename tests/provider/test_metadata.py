@@ -14,9 +14,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from airflow.sdk import Connection
 from packaging.requirements import Requirement
 
 import airflow_provider_pageconv
+from airflow_provider_pageconv.hooks import read_settings
 from airflow_provider_pageconv.provider import get_provider_info
 from tests.servers.airflow_home import airflow
 
@@ -126,6 +128,36 @@ class TestContent:
         assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == {"app_secret"}
         assert all("null" in field["schema"]["type"] for field in fields.values())
 
+    def test_each_field_of_the_form_says_what_goes_into_it(self, info: dict[str, Any]) -> None:
+        """With a label, an example, and a sentence, which is all of it that Airflow 3.2 and 3.3 show below a field of ours.
+
+        Of a standard field they show the example.
+        """
+        (connection_type,) = info["connection-types"]
+        fields, behaviour = connection_type["conn-fields"], connection_type["ui-field-behaviour"]
+        assert set(behaviour["placeholders"]) == {*fields, "password", "host"}
+        assert set(behaviour["relabeling"]) == {"password", "host"}
+        assert all(behaviour["placeholders"].values())
+        for field in fields.values():
+            assert re.fullmatch(r"[A-Z]\w+( \w+)*", field["label"])
+            assert re.fullmatch(r"[A-Z].+\.", field["description"])
+            assert "default" not in field["schema"]
+
+    def test_the_form_names_what_an_empty_field_means(self, info: dict[str, Any]) -> None:
+        """The values that the hook takes then."""
+        (connection_type,) = info["connection-types"]
+        fields = connection_type["conn-fields"]
+        examples = connection_type["ui-field-behaviour"]["placeholders"]
+        empty = read_settings(Connection(conn_id="page", conn_type="pageconv", password="a-token"))
+        assert examples["host"] == empty.base_url
+        for name in ("api_version", "calls_per_second", "timeout"):
+            value = getattr(empty, name)
+            text = value if isinstance(value, str) else f"{value:g}"
+            assert examples[name] == text
+            assert re.search(rf"(?<!\S){re.escape(text)}(?=[ ,.]).* if empty", fields[name]["description"])
+        assert "May stay empty" in fields["page_id"]["description"]
+        assert empty.page_id is empty.app_id is empty.credentials.app_secret is None
+
     def test_every_option_that_the_package_reads_is_described(self, info: dict[str, Any]) -> None:
         """And none that it does not read: `airflow config list` shows them to the user."""
         read = set()
@@ -192,6 +224,9 @@ class TestWhatAirflowSays:
         assert standard["host"]["placeholder"] == behaviour["placeholders"]["host"]
         assert {name: field["schema"]["title"] for name, field in form["extra_fields"].items()} == {
             name: field["label"] for name, field in wanted["conn-fields"].items()
+        }
+        assert {name: field["description"] for name, field in form["extra_fields"].items()} == {
+            name: field["description"] for name, field in wanted["conn-fields"].items()
         }
         assert form["extra_fields"]["app_secret"]["schema"]["format"] == "password"
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
+from airflow_provider_pageconv.sandbox.graph_api import APP_ID
 from tests.graph.loopback import RawServer, response, says, serving
 from tests.secrets.scanner import Hit, Scanner, scan
 from tests.servers.deployment import Deployment
@@ -30,6 +31,8 @@ USER_TOKEN = "EAAU/+=%&?#~secret:user's,token!k3Vw"
 SECRET = "0f1e+/app=secret%&?#~9d8c"
 CARELESS_TOKEN = "EAAC/+=%&?#~secret:careless,token!w5Ty"
 CARELESS_SECRET = "7a6b+/careless=secret%&?#~5c4d"
+APP_TOKEN, CARELESS_APP_TOKEN = f"{APP_ID}|{SECRET}", f"{APP_ID}|{CARELESS_SECRET}"
+CARELESS_PAGE = "100200300400999"  # So that its exchanged token is another one.
 PERSON = "Anneliese Überall-Nirgendwo"
 
 
@@ -40,6 +43,8 @@ class Way:
     :param ends: the states that it may end in.
     :param options: of the operator; spans in seconds.
     :param extra: of the connection.
+    :param connection: what else is another in it.
+    :param look: what a look at the token says beside the usual.
     """
 
     ends: tuple[str, ...]
@@ -47,12 +52,23 @@ class Way:
     options: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     connection: dict[str, Any] = field(default_factory=dict)
+    look: dict[str, Any] = field(default_factory=dict)
 
 
 def refused(**error: Any) -> Way:
     """A way that ends with an error of the API; its message quotes the token and names a person, as Meta's may."""
     message = f"Malformed access token {TOKEN} of {PERSON}"
     return Way(("failed",), [Fault(at=6, times=1000, message=message, **error)])
+
+
+QUOTING = (
+    f"Malformed {TOKEN} {USER_TOKEN} {APP_TOKEN} {quote(USER_TOKEN, safe='')} {quote(APP_TOKEN, safe='')} of {PERSON}"
+)
+
+
+def of_a_user(ends: str, faults: list[Fault] | None = None, **look: Any) -> Way:
+    """A way with a user's token, in a connection that holds the app too: it is looked at, and exchanged."""
+    return Way((ends,), faults or [], extra={"app_id": APP_ID}, connection={"password": USER_TOKEN}, look=look)
 
 
 def struck(kind: str, **order: Any) -> Way:
@@ -75,6 +91,18 @@ def ways(elsewhere: str) -> dict[str, Way]:
         "success": Way(("success",)),
         "connection_as_uri": Way(("success",)),
         "user_token": Way(("success", "failed"), connection={"password": USER_TOKEN}),
+        # The token looked at, and exchanged
+        "looked_at": Way(("success",), extra={"app_id": APP_ID}),
+        "user_of_an_app": of_a_user("success"),
+        "ends_soon": of_a_user("success", data_access_expires_at=int(time.time()) + 86400),
+        "look_refused": of_a_user("success", [Fault(code=190, on="debug_token", message=QUOTING)]),
+        "look_cut": of_a_user("success", [Fault("not_json", on="debug_token", message=QUOTING)]),
+        "ended": of_a_user("failed", is_valid=False, error={"code": 190, "subcode": 460, "message": QUOTING}),
+        "poor": of_a_user("failed", scopes=["email"]),
+        "exchange_refused": of_a_user(
+            "failed", [Fault(code=200, on=on, message=QUOTING) for on in ("accounts", "node")]
+        ),
+        "crash_of_a_user": of_a_user("failed"),
         # Errors of the API
         "auth": refused(code=190),
         "permission": refused(code=200),
@@ -164,8 +192,12 @@ class Left:
         return sorted({*files_below(self.root)} - {*self.data()})
 
     def secrets(self) -> Scanner:
-        derived = {f"exchanged token {number}": box.derived_token for number, box in enumerate(self.boxes.values())}
-        secrets = {"token": TOKEN, "user's token": USER_TOKEN, "app secret": SECRET, **derived, **self.proofs}
+        boxes = [box for name, box in self.boxes.items() if name != "careless"]
+        derived = {f"exchanged token {number}": box.derived_token for number, box in enumerate(boxes)}
+        renewed = {f"renewed token {number}": token for number, token in enumerate(renewed_tokens(*boxes))}
+        proofs = {f"proof of {name}": boxes[0].proof(token) for name, token in {**derived, **renewed}.items()}
+        fixed = {"token": TOKEN, "user's token": USER_TOKEN, "app secret": SECRET, "app's token": APP_TOKEN}
+        secrets = {**fixed, **derived, **renewed, **proofs, **self.proofs}
         return Scanner.of_secrets(secrets, self.airflow.environment["AIRFLOW__CORE__FERNET_KEY"])
 
     def people(self) -> Scanner:
@@ -180,6 +212,11 @@ class Left:
             }
             texts |= {message["message"] for message in thread["messages"] if message.get("message")}
         return Scanner.of_people(words, texts, self.airflow.environment["AIRFLOW__CORE__FERNET_KEY"])
+
+
+def renewed_tokens(*boxes: Sandbox) -> list[str]:
+    """All that were handed out for others."""
+    return [token for box in boxes for token in box.api.accesses if token.startswith("SANDBOX-RENEWED-")]
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -203,10 +240,15 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             "PAGECONV_TEST_RUNS": json.dumps({name: way.options for name, way in all_ways.items()}),
             "TMPDIR": str(home / "scratch"),
         }
-        careless = {"password": CARELESS_TOKEN, "extra": {"app_secret": CARELESS_SECRET}}
+        careless_extra = {"app_secret": CARELESS_SECRET, "app_id": APP_ID, "page_id": CARELESS_PAGE}
+        careless = {"password": CARELESS_TOKEN, "extra": careless_extra}
+        refusals = [Fault(code=code, path=path, message=QUOTING) for code, path in
+                    ((10, "debug_token"), (200, "accounts"), (190, "oauth"), (100, "/[0-9]+$"))]  # fmt: skip
         looks = {
             "sense": Way(("success",), [Fault(code=80006, regain=1, at=1)]),
             "careless": Way(("success",), connection=careless),
+            "tokens": of_a_user("success"),
+            "tokens_refused": of_a_user("success", refusals),
         }
         for name, way in {**all_ways, **looks}.items():
             box = Sandbox(
@@ -215,8 +257,10 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
                 folders={"inbox": 40, "other": 7},
                 messages=40,
                 long_every=4,
-                token=CARELESS_TOKEN if name == "careless" else TOKEN,
-                user_token=USER_TOKEN,
+                page_id=CARELESS_PAGE if name == "careless" else "100200300400500",
+                token=TOKEN,
+                user_token=CARELESS_TOKEN if name == "careless" else USER_TOKEN,
+                debug_token=way.look,
                 app_secret=CARELESS_SECRET if name == "careless" else SECRET,
                 require_proof=True,
                 faults=way.faults,
@@ -228,7 +272,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         airflow = Deployment(home, Path(__file__).parent / "dags", environment)
         with airflow.running():
             states = run_all(airflow, boxes["killed"])
-        proofs = {f"proof of {token[:4]}": boxes["success"].proof(token) for token in (TOKEN, USER_TOKEN)}
+        proofs = {f"proof of {token[:4]}": boxes["success"].proof(token) for token in (TOKEN, USER_TOKEN, APP_TOKEN)}
         yield Left(home, root, airflow, boxes, elsewhere, states, proofs)
 
 
@@ -275,7 +319,7 @@ def assert_none(found: list[Hit]) -> None:
 def test_each_task_went_its_way(left: Left) -> None:
     """Otherwise there would be nothing to find where it was to go."""
     expected = {name: way.ends for name, way in ways("").items()}
-    expected |= {"sense": ("success",), "careless": ("success",)}
+    expected |= dict.fromkeys(("sense", "careless", "tokens", "tokens_refused"), ("success",))
     wrong = {name: left.states.get(name) for name, ends in expected.items() if left.states.get(name) not in ends}
     assert not wrong
     faults = {name: sum(fault.fired for fault in box.faults) for name, box in left.boxes.items() if len(box.faults)}
@@ -287,7 +331,8 @@ def test_all_that_is_looked_at_is_there(left: Left) -> None:
     logs = {path: path.read_text(encoding="utf-8") for path in left.home.rglob("*.log")}
     tasks = {path: text for path, text in logs.items() if "dag_id=leaks" in str(path)}
     assert len(tasks) >= len(left.states)
-    assert "appsecret_proof=***" in "".join(tasks.values())
+    for name in ("appsecret_proof", "input_token", "fb_exchange_token", "client_secret"):
+        assert f"{name}=***" in "".join(tasks.values())
     assert any(("urllib3" in text and "Traceback" in text) or "RuntimeError" in text for text in tasks.values())
     database, copy = left.home / "airflow.db", left.home / "while-deferred.db"
     assert len(rows(database, "select value from xcom where key = 'return_value'")) >= 5
@@ -298,6 +343,25 @@ def test_all_that_is_looked_at_is_there(left: Left) -> None:
     names = {path.name.split("-")[0] for path in left.data() + left.about_the_data()}
     assert {"part", "readings", "checkpoint", "claim"} <= names
     assert any(path.name.startswith("window=") for path in left.about_the_data())
+
+
+def test_whoever_had_to_do_with_tokens_got_hold_of_them(left: Left) -> None:
+    """By a look, an exchange and a renewal each; where they were refused, in words that quote them, there were none."""
+    for name, edges in {
+        "looked_at": {"debug_token"},
+        "user_of_an_app": {"debug_token", "accounts"},
+        "ended": {"debug_token"},
+        "exchange_refused": {"debug_token", "accounts", "node"},
+        "tokens": {"me", "debug_token", "accounts", "conversations"},
+    }.items():
+        assert {request.edge for request in left.boxes[name].requests} >= edges, name
+    for name in ("tokens", "careless"):
+        assert len(renewed_tokens(left.boxes[name])) == 1
+    refused = {request.edge for request in left.boxes["tokens_refused"].requests if request.code is not None}
+    assert refused >= {"debug_token", "accounts", "inner", "node"}
+    for name in ("user_of_an_app", "tokens"):
+        used = {request.headers["authorization"] for request in left.boxes[name].requests}
+        assert f"Bearer {left.boxes[name].derived_token}" in used
 
 
 @pytest.mark.parametrize("name", ["killed", "timed_out"])
@@ -335,13 +399,23 @@ def test_people_are_found_where_they_may_be(left: Left) -> None:
 
 
 def test_airflow_masks_what_a_careless_task_logs(left: Left) -> None:
-    """Token, app secret and proof are told to its masker, as they are and quoted: task log and database show stars.
+    """All that is secret is told to its masker, as it is and quoted: task log and database show stars.
+
+    The connection's token, the app's own, the Page's that it was exchanged for, the renewed one, their proofs, the secret.
 
     What a component writes to its own output is not masked by Airflow, which copies the lines of tasks there; that is why
     nothing of this package may write them in the first place, and why this task has secrets of its own.
     """
     box = left.boxes["careless"]
-    secrets = {"token": CARELESS_TOKEN, "app secret": CARELESS_SECRET, "proof": box.proof(CARELESS_TOKEN)}
+    (renewed,) = renewed_tokens(box)
+    tokens = {
+        "token": CARELESS_TOKEN,
+        "app's token": CARELESS_APP_TOKEN,
+        "exchanged token": box.derived_token,
+        "renewed token": renewed,
+    }
+    proofs = {f"proof of the {name}": box.proof(token) for name, token in tokens.items()}
+    secrets = {"app secret": CARELESS_SECRET, **tokens, **proofs}
     logs = [path for path in left.home.rglob("*") if "task_id=careless" in path.parts and path.is_file()]
     assert sum(path.read_text(encoding="utf-8").count("It is ***, or ***, or ***.") for path in logs) == len(secrets)
     scanner = Scanner.of_secrets(secrets, left.airflow.environment["AIRFLOW__CORE__FERNET_KEY"])

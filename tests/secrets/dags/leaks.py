@@ -65,11 +65,36 @@ with DAG(dag_id="leaks", schedule=None, max_active_runs=1):
         """Try the connection, and log what should not be logged, as people do when they look for a fault."""
         hook = PageConversationsHook("careless")
         answer = hook.test_connection()
-        credentials = hook.settings.credentials
+        list(hook.conversations(folder="spam"))
+        given, app, own = hook.settings.credentials, hook._app(), hook.get_conn()._credentials
+        renewed = client.Credentials(hook.renew_token(), given.app_secret)
         log = logging.getLogger("careless")
-        for secret in (credentials.token, credentials.app_secret, credentials.proof):
+        every = (given, app, own, renewed)
+        for secret in (given.app_secret, *(one.token for one in every), *(one.proof for one in every)):
             log.warning("It is %s, or %s, or %s.", secret, quote(str(secret), safe=""), quote_plus(str(secret)))
-        log.warning("%r %r %r", hook.settings, credentials, hook.get_conn())
+        log.warning("%r %r %r %r", hook.settings, every, hook.get_conn(), hook.token_info())
         return list(answer)
 
     careless()
+
+    @task
+    def handle(conn_id: str) -> list[str]:
+        """Do all that can be done with a token; what is refused is logged with its traceback, as a careful person would."""
+        hook = PageConversationsHook(conn_id)
+        told = [str(hook.test_connection())]
+        steps = {
+            "pages": lambda: [page["id"] for page in hook.pages()],
+            "look": lambda: repr(hook.token_info()),
+            "renew": lambda: len(hook.renew_token()),
+            "read": lambda: len(list(hook.conversations(folder="spam"))),
+        }
+        for name, step in steps.items():
+            try:
+                told.append(f"{name}: {step()}")
+            except client.GraphError as error:  # noqa: PERF203 - what is refused ends only its step
+                logging.getLogger("handle").exception("%s was refused", name)
+                told.append(f"{name}: {error}")
+        return told
+
+    for name in ("tokens", "tokens_refused"):
+        handle.override(task_id=name)(name)
