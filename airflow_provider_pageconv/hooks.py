@@ -146,6 +146,7 @@ class PageConversationsHook(BaseHook):
         self._settings: Settings | None = None
         self._clients: dict[str | None, GraphClient] = {}
         self._last: GraphClient | None = None
+        self._reading: GraphClient | None = None
 
     @property
     def settings(self) -> Settings:
@@ -268,14 +269,16 @@ class PageConversationsHook(BaseHook):
             user_id=parameters.identifier("user_id", user_id),
             fields=conversation_fields(parse_fields("fields", fields)),
         )
-        return self._nodes(query, page_size, query.page_id)
+        self._reading = self.get_conn(query.page_id)
+        return self._nodes(query, page_size, self._reading)
 
     def messages(
         self, conversation_id: str, *, fields: str | Sequence[str] | None = None, page_size: int = 100
     ) -> Iterator[dict[str, Any]]:
         """Every message of a conversation, newest first as the API gives them, over all pages.
 
-        :param conversation_id: id of the conversation.
+        :param conversation_id: id of the conversation; where the token is not a Page's own, of the Page whose conversations
+            were asked for last, else of the connection's.
         :param fields: what to ask for; the documented fields if left out. ``id`` and ``created_time`` always are.
         :param page_size: the most messages to ask for at once.
         :return: nodes as the API gives them, without ``paging``; of those beyond the newest 20 perhaps the bare id.
@@ -288,7 +291,7 @@ class PageConversationsHook(BaseHook):
         query = MessagesQuery(
             parameters.node_id("conversation_id", conversation_id), message_fields(parse_fields("fields", fields))
         )
-        return self._nodes(query, page_size)
+        return self._nodes(query, page_size, self._reading or self.get_conn())
 
     def pages(self) -> Iterator[dict[str, Any]]:
         """The Pages that the token reaches, never with their tokens: for ``.expand(page_id=…)``.
@@ -300,14 +303,16 @@ class PageConversationsHook(BaseHook):
         :raises GraphError: the API refuses.
         """
         from airflow_provider_pageconv.graph.edges import AccountsQuery
-        from airflow_provider_pageconv.graph.errors import GraphRequestError
+        from airflow_provider_pageconv.graph.errors import GraphPermissionError, GraphRequestError
         from airflow_provider_pageconv.graph.protocol import Request
 
+        # A client of its own: another's token may have become a Page's by now.
+        client = self._last = self._make_client(self.settings.credentials)
         try:
-            for node in self._nodes(AccountsQuery(), 100):
+            for node in self._nodes(AccountsQuery(), 100, client):
                 yield {name: node.get(name) for name in ("id", "name", "tasks")}
-        except GraphRequestError:
-            page = self.get_conn().get(Request("me", {"fields": "id,name", "metadata": "1"})).data
+        except (GraphRequestError, GraphPermissionError):
+            page = client.get(Request("me", {"fields": "id,name", "metadata": "1"})).data
             metadata = page.get("metadata")
             if not isinstance(metadata, dict) or metadata.get("type") != "page":
                 raise
@@ -381,6 +386,11 @@ class PageConversationsHook(BaseHook):
         except GraphError as error:
             self.log.info("The access token could not be looked at, which changes nothing: %s", error)
             return []
+        if info.type == "page" and info.page_id != page_id:
+            with suppress(GraphError):  # whose it is it knows best itself
+                info = replace(
+                    info, page_id=str(self._me(self._make_client_aside(self.settings.credentials)).get("id"))
+                )
         access.refuse(info, platform, page_id)
         if info.type in ("user", "system_user"):
             self._exchange_ahead(page_id, platform)
@@ -431,12 +441,11 @@ class PageConversationsHook(BaseHook):
         _mask(Credentials(renewed, secret))
         return renewed
 
-    def _nodes(self, query: Query, page_size: int, page_id: str | None = None) -> Iterator[dict[str, Any]]:
+    def _nodes(self, query: Query, page_size: int, client: GraphClient) -> Iterator[dict[str, Any]]:
         from airflow_provider_pageconv.graph.paging import Pager, all_rows
 
         parameters.count("page_size", page_size)
-        get = self.get_conn(page_id).get
-        return (row.node for row in all_rows(Pager(query, page_size), get))
+        return (row.node for row in all_rows(Pager(query, page_size), client.get))
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection, with none of the calls that Meta limits for conversations.

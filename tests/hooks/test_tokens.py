@@ -69,6 +69,18 @@ def test_each_page_has_a_token_of_its_own(box: Sandbox, monkeypatch: pytest.Monk
     assert one.get_conn(pages[0]["id"]) is not one.get_conn(pages[1]["id"])
 
 
+def test_what_is_read_of_one_page_does_not_change_what_the_token_is(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages are listed with the token of the connection, and messages are read with the token of their Page."""
+    first, second = list(box.pages)[:2]
+    one = hook(monkeypatch, box, box.user_token, page_id=first)
+    threads = list(one.conversations(second))
+    assert len(list(one.pages())) == 3
+    assert len(list(one.messages(threads[0]["id"]))) > 0
+    assert box.requests[-1].params["appsecret_proof"] == box.proof(box.api.derived_token(box.pages[second]))
+
+
 def test_where_the_page_does_not_give_its_token_the_list_of_pages_does(
     box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,12 @@ def test_another_page_s_own_token_exports_nothing(box: Sandbox, export: Any) -> 
     )
 
 
+def test_a_token_that_the_look_takes_for_another_page_s_is_asked_whose_it_is(box: Sandbox, export: Any) -> None:
+    """What it says of itself counts."""
+    box.add_token("FIRST-S", box.page, profile_id="999")
+    assert export("FIRST-S")["conversations"] == 4
+
+
 def test_an_app_s_token_exports_nothing(box: Sandbox, export: Any) -> None:
     """It reaches no conversations."""
     box.add_token("APP-S", None, type="APP")
