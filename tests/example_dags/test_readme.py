@@ -72,6 +72,36 @@ def test_the_sandbox_is_the_one_of_the_connection_beside_it() -> None:
     assert f"for Page {other['extra']['page_id']}, token {other['password']} " in said
 
 
+ROWS = re.findall(r"^\| (none|`--[^`|]+`)( \(U\))? \| ([^|]+) \|$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options, is_user, sentence", ROWS, ids=[options for options, _, _ in ROWS])
+def test_each_sentence_of_test_is_seen_with_the_options_beside_it(
+    options: str, is_user: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the sandbox, with the connection that the README shows for it."""
+    [value] = [words[1].partition("=")[2] for words in shown("export AIRFLOW_CONN") if "8765" in words[1]]
+    [port] = free_ports(1)
+    value = value.replace("8765", str(port))
+    monkeypatch.setenv(CONNECTION, value.replace("SANDBOX-PAGE-TOKEN", "SANDBOX-USER-TOKEN") if is_user else value)
+    monkeypatch.setattr("airflow_provider_pageconv.graph.client._FIRST_PAUSE", 0.0)
+    arguments = [] if options == "none" else shlex.split(options.strip("`"))
+    command = [sys.executable, "-m", "airflow_provider_pageconv.sandbox", *arguments, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            sandbox.stdout.readline()
+            _, said = PageConversationsHook().test_connection()
+        finally:
+            sandbox.terminate()
+    assert sentence.strip().replace("8765", str(port)) in said
+
+
+def test_the_table_of_sentences_is_there() -> None:
+    """Else the test above would try none."""
+    assert len(ROWS) == 10
+
+
 def test_the_query_counts_what_was_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By folder, as the task's summary does."""
     with Sandbox(conversations=30, messages=30) as box:
