@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.sandbox.graph_api import APP_ID
 from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
 from tests.servers.destinations import Destination, local
@@ -206,7 +206,7 @@ class TestRuns:
         }
         says = {
             "ends_soon": f"ends on {soon:%Y-%m-%d at %H:%M} UTC: renew it",
-            "has_ended": "is not valid: Session has expired. Make a new one and put it in.",
+            "has_ended": "is not valid: the access token has expired. Make a new one and put it in.",
             "gives_no_data": f"gives no data any more from {soon:%Y-%m-%d at %H:%M} UTC on",
             "lasts": f"is valid and ends on {later:%Y-%m-%d}.",
             "never_ends": "is valid and names no end.",
@@ -233,6 +233,43 @@ class TestRuns:
         for name, sentence in says.items():
             assert f"The token of the connection {name} {sentence}" in log
         assert "TOKEN-THAT-" not in log + json.dumps([run["xcoms"] for run in runs])
+        assert SECRET not in log
+
+    def test_a_token_that_cannot_be_renewed_makes_the_run_red_at_once(self, box: Sandbox) -> None:
+        """The sentence says what the connection lacks, or what the API refuses; no other try is made in vain."""
+        box.rules.app_secret = SECRET
+        ends = int((datetime.now(timezone.utc) + 9 * DAY).timestamp())
+        connections = {}
+        for name, extra in (
+            ("without_app", {}),
+            ("refused", {"app_id": APP_ID, "app_secret": SECRET}),
+        ):
+            box.add_token(f"TOKEN-THAT-IS-{name}", None, type="SYSTEM_USER", expires_at=ends)
+            connections[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(
+                {"conn_type": "pageconv", "host": box.url, "password": f"TOKEN-THAT-IS-{name}", "extra": extra}
+            )
+        box.faults.add(Fault(code=190, subcode=463, path="/oauth/access_token"))
+
+        runs = run_dags(
+            [
+                {"dag_id": "pageconv_token_watch", "conf": {"connections": [name], "renew": True}}
+                for name in ("without_app", "refused")
+            ],
+            environment=connections,
+        )
+
+        log = runs[0]["log"]
+        assert [run["state"] for run in runs] == ["failed", "failed"], log
+        assert (
+            "The connection 'without_app' cannot renew its token: its extra takes the app_id and the app_secret of the app "
+            "that the token belongs to."
+        ) in log
+        assert (
+            "The token of the connection refused could not be renewed. Graph API error 190/463: the access token has expired."
+        ) in log
+        assert "UP_FOR_RETRY" not in log
+        assert [request.path for request in box.requests].count("/v26.0/oauth/access_token") == 1
+        assert "TOKEN-THAT-IS-" not in log
         assert SECRET not in log
 
 
