@@ -96,17 +96,21 @@ with DAG(
             raise AirflowFailException("There was no Page to export: the log of the task `pages` says why.")
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=["export"], run_ids=[ti.run_id])[ti.run_id]
         failed = []
+        warned: dict[str, list[str]] = {}
         for number, page in enumerate(found):
             name = f"{page['name']} ({page['id']})"
             state = states.get(f"export_{number}")
             if state == "success":
                 for warning in ti.xcom_pull("export", map_indexes=number)["warnings"]:
-                    log.warning("%s: %s", name, warning)
+                    warned.setdefault(warning, []).append(name)
             else:
                 failed.append(name)
                 # A worker that was killed leaves no reason.
                 reason = ti.xcom_pull("export", key="failure", map_indexes=number)
                 log.error("%s: %s", name, reason or f"its export ended as {state}; the log says how far it came")
+        for warning, names in warned.items():
+            # What is said of the token, that it ends soon for one, every Page says.
+            log.warning("%s: %s", names[0] if len(names) == 1 else f"{len(names)} Pages, {names[0]} for one", warning)
         if failed:
             raise AirflowFailException(f"{len(failed)} of {len(found)} Pages were not exported: {', '.join(failed)}.")
 

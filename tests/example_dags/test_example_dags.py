@@ -168,6 +168,36 @@ class TestRuns:
         dated = {record["id"] for record in place.records("messages") if "created_time" in record}
         assert dated == drawn(box, today - DAY, today).messages
 
+    def test_a_page_without_a_task_is_named_also_where_nobody_looks_at_the_token_first(
+        self, tmp_path: Path, today: datetime
+    ) -> None:
+        """The connection has no app: what is wrong shows when the token is used, and the other Pages end complete."""
+        place = local(tmp_path / "export")
+        with Sandbox(seed=1, pages=3, conversations=5, now=today, span=DAY) as box:
+            box.clock = lambda: datetime.now(timezone.utc)
+            first, second, third = box.pages.values()
+            first.tasks = ()
+            box.end_tokens(second)
+            connection = {"conn_type": "pageconv", "host": box.url, "password": box.user_token}
+            (run,) = run_dags(
+                [{"dag_id": "pageconv_all_pages", "logical_date": today.isoformat()}],
+                environment={
+                    **environment(box, place.url),
+                    "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+                },
+            )
+        log = run["log"]
+        assert run["state"] == "failed", log
+        assert (
+            f"brings no token of the Page {first.id}. Give the person or the system user whose token it is a task"
+            in log
+        )
+        assert "Give the person or the system user whose token is in the connection a task on the Page again" in log
+        named = ", ".join(f"{page.name} ({page.id})" for page in (first, second))
+        assert f"2 of 3 Pages were not exported: {named}." in log
+        assert {record["_page_id"] for record in place.records("conversations")} == {third.id}
+        assert len(place.records("conversations")) == 5
+
     @pytest.mark.parametrize(
         "token, sentence",
         [
