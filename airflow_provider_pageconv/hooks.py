@@ -174,7 +174,8 @@ class PageConversationsHook(BaseHook):
             def own(get: Callable[[Request], Answer]) -> Credentials:
                 from airflow_provider_pageconv.graph.tokens import find_own_token
 
-                found = Credentials(find_own_token(str(page_id), get), settings.credentials.app_secret)
+                token = find_own_token(str(page_id), get)
+                found = Credentials(token, settings.credentials.app_secret, derived=True)
                 _mask(found)
                 return found
 
@@ -411,7 +412,7 @@ class PageConversationsHook(BaseHook):
             return
         access.refuse_tasks(node.get("tasks"), platform, page_id)
         if (token := read_token(node)) is not None:
-            own = Credentials(token, self.settings.credentials.app_secret)
+            own = Credentials(token, self.settings.credentials.app_secret, derived=True)
             _mask(own)
             self.get_conn(page_id).use(own)
 

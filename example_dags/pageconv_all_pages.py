@@ -11,8 +11,9 @@ Before you unpause it:
 - the variable ``pageconv_destination`` names the root of the data set, as in ``pageconv_daily``. All Pages share it.
 
 How many at once: ``PAGES_AT_ONCE``. Each Page has a limit of its own at Meta, but one app's calls for all its Pages are
-limited too. An export that waits for a limit holds no worker and keeps no place. To bound the exports together with other
-DAGs, use a pool: ``airflow pools set pageconv 8 "exports under way"``, then PAGECONV_POOL=pageconv, or its name below.
+limited too. An export that waits for a limit holds no worker, but it keeps its place: if the next Pages came up meanwhile,
+each of them would run into the app's limit as well, and prolong it. To bound the exports together with other DAGs, use a
+pool: ``airflow pools set pageconv 8 "exports under way" --include-deferred``, then PAGECONV_POOL=pageconv, or its name below.
 
 Where each Page has a token and a connection of its own see ``pageconv_many_pages``.
 """
@@ -79,7 +80,8 @@ with DAG(
         destination="{{ var.value.pageconv_destination }}",
         since="{{ data_interval_start }}",
         until="{{ data_interval_end }}",
-        on_rate_limit="reschedule",
+        # Through the triggerer; "reschedule" would give the place away.
+        on_rate_limit="defer",
         pool=POOL,
         max_active_tis_per_dag=PAGES_AT_ONCE,
         # What the tasks are called in the UI, in place of 0, 1, 2 …
@@ -96,17 +98,21 @@ with DAG(
             raise AirflowFailException("There was no Page to export: the log of the task `pages` says why.")
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=["export"], run_ids=[ti.run_id])[ti.run_id]
         failed = []
+        warned: dict[str, list[str]] = {}
         for number, page in enumerate(found):
             name = f"{page['name']} ({page['id']})"
             state = states.get(f"export_{number}")
             if state == "success":
                 for warning in ti.xcom_pull("export", map_indexes=number)["warnings"]:
-                    log.warning("%s: %s", name, warning)
+                    warned.setdefault(warning, []).append(name)
             else:
                 failed.append(name)
                 # A worker that was killed leaves no reason.
                 reason = ti.xcom_pull("export", key="failure", map_indexes=number)
                 log.error("%s: %s", name, reason or f"its export ended as {state}; the log says how far it came")
+        for warning, names in warned.items():
+            # What is said of the token, that it ends soon for one, every Page says.
+            log.warning("%s: %s", names[0] if len(names) == 1 else f"{len(names)} Pages, {names[0]} for one", warning)
         if failed:
             raise AirflowFailException(f"{len(failed)} of {len(found)} Pages were not exported: {', '.join(failed)}.")
 

@@ -22,6 +22,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseHook, CronTriggerTimetable, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
 from airflow_provider_pageconv.hooks import PageConversationsHook
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,16 @@ def put_token(conn_id: str, token: str) -> None:
         timeout=60,
     )
     changed.raise_for_status()
+
+
+def renewed(conn_id: str) -> str:
+    """Have the token of a connection renewed; what refuses that for good ends the task at once, for no other try would help."""
+    try:
+        return PageConversationsHook(conn_id).renew_token()
+    except ValueError as error:  # the connection lacks what it takes
+        raise AirflowFailException(str(error)) from None
+    except (GraphAuthError, GraphPermissionError, GraphRequestError) as error:
+        raise AirflowFailException(f"The token of the connection {conn_id} could not be renewed. {error}") from None
 
 
 with DAG(
@@ -87,7 +98,7 @@ with DAG(
         info = PageConversationsHook(conn_id).token_info()
         ends_soon = info.expires_at is not None and info.expires_at <= soon
         if params["renew"] and ends_soon and info.is_valid and info.type == "system_user":
-            put_token(conn_id, PageConversationsHook(conn_id).renew_token())
+            put_token(conn_id, renewed(conn_id))
             info = PageConversationsHook(conn_id).token_info()
             log.info("The token of the connection %s was renewed.", conn_id)
         whose = f"The token of the connection {conn_id}"

@@ -24,7 +24,12 @@ from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.summary import Outcome, nothing_listed
 from airflow_provider_pageconv.dump.workers import Workers
 from airflow_provider_pageconv.graph.client import GraphClient
-from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
+from airflow_provider_pageconv.graph.errors import (
+    GraphAuthError,
+    GraphError,
+    GraphPermissionError,
+    GraphRequestError,
+)
 from airflow_provider_pageconv.graph.limits import Limits, Policy, WaitedTooLong
 from airflow_provider_pageconv.times import iso, round_up
 
@@ -42,10 +47,11 @@ class FoldersFailed(Exception):  # noqa: N818 - it is several errors
     """
 
     def __init__(self, errors: Mapping[str, BaseException]) -> None:
-        by_sentence: dict[str, list[str]] = {}
+        alike: dict[str, list[str]] = {}
         for folder, error in errors.items():
-            by_sentence.setdefault(str(error) or type(error).__name__, []).append(folder)
-        super().__init__(" ".join(f"{', '.join(folders)}: {sentence}" for sentence, folders in by_sentence.items()))
+            alike.setdefault(error.without_trace if isinstance(error, GraphError) else _said(error), []).append(folder)
+        # Of one sentence with several trace ids the first is as good as any.
+        super().__init__(" ".join(f"{', '.join(names)}: {_said(errors[names[0]])}" for names in alike.values()))
         self.errors = dict(errors)
 
     @property
@@ -232,6 +238,10 @@ class Export:
         share = f", {usage.percent:.0f} % of the limit used" if usage else ""
         calls = sum(export.progress.api_calls for export in todo)
         log.info("%s; %d calls%s.", "; ".join(rows), calls, share)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _is_ours(spec: Spec, published: Manifest) -> bool:

@@ -17,6 +17,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_pageconv.graph.errors import (
+    GraphAuthError,
     GraphError,
     GraphRequestError,
     GraphTooLargeError,
@@ -24,11 +25,13 @@ from airflow_provider_pageconv.graph.errors import (
 )
 from airflow_provider_pageconv.graph.pace import Pace
 from airflow_provider_pageconv.graph.protocol import (
+    DEAD_CODES,
     Answer,
     Credentials,
     PageReader,
     Request,
     Response,
+    dead_token,
     decipher,
     version_note,
 )
@@ -168,7 +171,12 @@ class GraphClient:
         :raises GraphError: what :func:`decipher` makes of it.
         """
         self.usage = read_usage(response.headers, request.limited_as)
-        answer = decipher(response, request, reader)
+        try:
+            answer = decipher(response, request, reader)
+        except GraphAuthError as error:
+            if self._credentials.derived and error.code in DEAD_CODES and not error.wants_page_token:
+                error.remedy = dead_token(error.subcode, derived=True)[1]
+            raise
         self.pace.heed(answer.usage)
         if self.version_note is None and (note := version_note(answer.version, self.version)):
             self.version_note = note

@@ -48,6 +48,14 @@ class GraphError(Exception):
         self.is_transient = is_transient
 
     def __str__(self) -> str:
+        return self._told(self.fbtrace_id)
+
+    @property
+    def without_trace(self) -> str:
+        """All that it says but the trace id, which no two calls share: what was met twice is the same here."""
+        return self._told(None)
+
+    def _told(self, fbtrace_id: str | None) -> str:
         name = "Graph API"
         if self.code is not None:
             name += f" error {self.code}" + (f"/{self.subcode}" if self.subcode is not None else "")
@@ -57,8 +65,8 @@ class GraphError(Exception):
         facts = []
         if self.http_status is not None:
             facts.append(f"HTTP status {self.http_status}")
-        if self.fbtrace_id:
-            facts.append(f"fbtrace_id {self.fbtrace_id}")
+        if fbtrace_id:
+            facts.append(f"fbtrace_id {fbtrace_id}")
         if facts:
             parts.append(f"({', '.join(facts)})")
         return " ".join(parts)

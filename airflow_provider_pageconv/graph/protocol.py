@@ -48,17 +48,26 @@ _LIMIT_MEANINGS = {
 _LIMIT_REMEDY = "Stop calling and come back later: calls made meanwhile prolong the block"
 
 _NEW_TOKEN = "Put a new access token into the connection"  # noqa: S105 - a sentence
+_LOG_IN = "Log in, then put a new token in if need be"
 _AUTH = {
     458: ("the person who gave the token has removed the app", _NEW_TOKEN),
-    459: (
-        "the person who gave the token has to log in to Facebook first",
-        "Log in, then put a new token in if need be",
-    ),
+    459: ("the person who gave the token has to log in to Facebook first", _LOG_IN),
     460: ("the person who gave the token has changed their password", _NEW_TOKEN),
     463: ("the access token has expired", _NEW_TOKEN),
-    464: ("the person who gave the token has to confirm their account", "Log in, then put a new token in if need be"),
+    464: ("the person who gave the token has to confirm their account", _LOG_IN),
     467: ("the access token is no longer valid", _NEW_TOKEN),
     492: ("the person who gave the token has lost their role on the Page", "Let someone with a role give a new token"),
+}
+# Of a Page's own token that another one brought: to put one of the Page into the connection would undo that.
+_TASK_AGAIN = "Give the person or the system user whose token is in the connection a task on the Page again (MESSAGING or MODERATE)"
+_NEW_OF_THEIRS = "Put a new token of the person or the system user into the connection"
+_DERIVED_REMEDIES = {
+    458: _NEW_OF_THEIRS,
+    459: _LOG_IN,
+    460: _NEW_OF_THEIRS,
+    463: _NEW_OF_THEIRS,
+    464: _LOG_IN,
+    492: _TASK_AGAIN,
 }
 _PERMISSIONS = (
     "pages_messaging",
@@ -106,10 +115,14 @@ def version_note(answered: str | None, asked: str) -> str | None:
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access token and, where the app demands signed calls, the app secret; neither shows in ``repr``."""
+    """An access token and, where the app demands signed calls, the app secret; neither shows in ``repr``.
+
+    :param derived: whether the token is a Page's own that a person's or a system user's brought.
+    """
 
     token: str = field(repr=False)
     app_secret: str | None = field(default=None, repr=False)
+    derived: bool = False
 
     @cached_property
     def proof(self) -> str | None:
@@ -278,12 +291,16 @@ def _error_of(status: int, headers: Mapping[str, str], error: Mapping[str, Any],
     )
 
 
-def dead_token(subcode: int | None) -> tuple[str, str]:
+def dead_token(subcode: int | None, *, derived: bool = False) -> tuple[str, str]:
     """What it means that a token is refused, and what to do.
 
     :param subcode: ``error_subcode`` of the refusal.
+    :param derived: whether it is a Page's own that another token, which is the one in the connection, brought.
     """
-    return _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
+    meaning, remedy = _AUTH.get(subcode or 0, ("the access token is not valid", _NEW_TOKEN))
+    if derived:
+        remedy = _DERIVED_REMEDIES.get(subcode or 0, f"{_TASK_AGAIN}, or put a new token of theirs there")
+    return meaning, remedy
 
 
 def _auth_error(code: int | None, subcode: int | None, lower: str, facts: Mapping[str, Any]) -> GraphError:

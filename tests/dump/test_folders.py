@@ -89,6 +89,20 @@ def test_each_folder_that_is_missing_is_named_with_its_sentence(tmp_path: Path) 
         assert published(files) == {"other", "page_done"}
 
 
+def test_what_refuses_several_folders_is_said_once_though_each_call_has_a_trace_id_of_its_own(tmp_path: Path) -> None:
+    """With the trace id of the first one; another sentence stays apart, and so does one that differs in more than that."""
+    with folders_box(messages=2) as box:
+        for folder in ("inbox", "other", "spam"):
+            box.faults.add(Fault(code=200, folder=folder, message="No", status=400 if folder == "other" else None))
+        box.faults.add(Fault(code=100, folder="page_done"))
+        with pytest.raises(FoldersFailed) as caught:
+            simulated(exporting(box, store_of(local(tmp_path)), FOLDERS), box)
+    errors = caught.value.errors
+    assert len({error.fbtrace_id for error in errors.values()}) == 4  # type: ignore[attr-defined]
+    inbox, other, page_done = (errors[folder] for folder in ("inbox", "other", "page_done"))
+    assert str(caught.value) == f"inbox, spam: {inbox} other: {other} page_done: {page_done}"
+
+
 def test_a_refused_folder_is_named_after_waits_and_reschedules_too(tmp_path: Path) -> None:
     """The task lets go of its worker for a limit as long as another folder may come; then the error comes."""
     files, time = local(tmp_path), SimulatedTime(NOW)

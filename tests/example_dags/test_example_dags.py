@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.sandbox.graph_api import APP_ID
 from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
 from tests.servers.destinations import Destination, local
@@ -168,6 +168,36 @@ class TestRuns:
         dated = {record["id"] for record in place.records("messages") if "created_time" in record}
         assert dated == drawn(box, today - DAY, today).messages
 
+    def test_a_page_without_a_task_is_named_also_where_nobody_looks_at_the_token_first(
+        self, tmp_path: Path, today: datetime
+    ) -> None:
+        """The connection has no app: what is wrong shows when the token is used, and the other Pages end complete."""
+        place = local(tmp_path / "export")
+        with Sandbox(seed=1, pages=3, conversations=5, now=today, span=DAY) as box:
+            box.clock = lambda: datetime.now(timezone.utc)
+            first, second, third = box.pages.values()
+            first.tasks = ()
+            box.end_tokens(second)
+            connection = {"conn_type": "pageconv", "host": box.url, "password": box.user_token}
+            (run,) = run_dags(
+                [{"dag_id": "pageconv_all_pages", "logical_date": today.isoformat()}],
+                environment={
+                    **environment(box, place.url),
+                    "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+                },
+            )
+        log = run["log"]
+        assert run["state"] == "failed", log
+        assert (
+            f"brings no token of the Page {first.id}. Give the person or the system user whose token it is a task"
+            in log
+        )
+        assert "Give the person or the system user whose token is in the connection a task on the Page again" in log
+        named = ", ".join(f"{page.name} ({page.id})" for page in (first, second))
+        assert f"2 of 3 Pages were not exported: {named}." in log
+        assert {record["_page_id"] for record in place.records("conversations")} == {third.id}
+        assert len(place.records("conversations")) == 5
+
     @pytest.mark.parametrize(
         "token, sentence",
         [
@@ -233,6 +263,43 @@ class TestRuns:
         for name, sentence in says.items():
             assert f"The token of the connection {name} {sentence}" in log
         assert "TOKEN-THAT-" not in log + json.dumps([run["xcoms"] for run in runs])
+        assert SECRET not in log
+
+    def test_a_token_that_cannot_be_renewed_makes_the_run_red_at_once(self, box: Sandbox) -> None:
+        """The sentence says what the connection lacks, or what the API refuses; no other try is made in vain."""
+        box.rules.app_secret = SECRET
+        ends = int((datetime.now(timezone.utc) + 9 * DAY).timestamp())
+        connections = {}
+        for name, extra in (
+            ("without_app", {}),
+            ("refused", {"app_id": APP_ID, "app_secret": SECRET}),
+        ):
+            box.add_token(f"TOKEN-THAT-IS-{name}", None, type="SYSTEM_USER", expires_at=ends)
+            connections[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(
+                {"conn_type": "pageconv", "host": box.url, "password": f"TOKEN-THAT-IS-{name}", "extra": extra}
+            )
+        box.faults.add(Fault(code=190, subcode=463, path="/oauth/access_token"))
+
+        runs = run_dags(
+            [
+                {"dag_id": "pageconv_token_watch", "conf": {"connections": [name], "renew": True}}
+                for name in ("without_app", "refused")
+            ],
+            environment=connections,
+        )
+
+        log = runs[0]["log"]
+        assert [run["state"] for run in runs] == ["failed", "failed"], log
+        assert (
+            "The connection 'without_app' cannot renew its token: its extra takes the app_id and the app_secret of the app "
+            "that the token belongs to."
+        ) in log
+        assert (
+            "The token of the connection refused could not be renewed. Graph API error 190/463: the access token has expired."
+        ) in log
+        assert "UP_FOR_RETRY" not in log
+        assert [request.path for request in box.requests].count("/v26.0/oauth/access_token") == 1
+        assert "TOKEN-THAT-IS-" not in log
         assert SECRET not in log
 
 

@@ -104,6 +104,59 @@ def test_a_token_that_brings_none_of_the_page_is_told_with_what_is_missing(
     )
 
 
+TASK_AGAIN = "Give the person or the system user whose token is in the connection a task on the Page again (MESSAGING or MODERATE)"
+NEW_OF_THEIRS = "Put a new token of the person or the system user into the connection."
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["once the API asks for it", "before the export"])
+@pytest.mark.parametrize(
+    "subcode, sentence",
+    [
+        (None, f"the access token is not valid. {TASK_AGAIN}, or put a new token of theirs there."),
+        (467, f"the access token is no longer valid. {TASK_AGAIN}, or put a new token of theirs there."),
+        (492, f"the person who gave the token has lost their role on the Page. {TASK_AGAIN}."),
+        (458, f"the person who gave the token has removed the app. {NEW_OF_THEIRS}"),
+        (460, f"the person who gave the token has changed their password. {NEW_OF_THEIRS}"),
+        (463, f"the access token has expired. {NEW_OF_THEIRS}"),
+        (
+            464,
+            "the person who gave the token has to confirm their account. Log in, then put a new token in if need be.",
+        ),
+    ],
+)
+def test_where_the_token_that_was_brought_is_dead_nobody_is_sent_for_the_page_s_own(
+    subcode: int | None, sentence: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch, *, ahead: bool
+) -> None:
+    """The connection holds a person's or a system user's: theirs is to be mended, and it stays what the connection holds."""
+    box.faults.add(Fault(code=190, subcode=subcode, when=lambda call: call.token == box.derived_token))
+    one = hook(monkeypatch, box, box.user_token)
+    if ahead:
+        one.look_ahead(box.page.id, "messenger")
+    with pytest.raises(GraphAuthError) as caught:
+        list(one.conversations())
+    number = f"190/{subcode}" if subcode else "190"
+    assert str(caught.value).startswith(f"Graph API error {number}: {sentence} (HTTP status ")
+
+
+def test_where_a_page_s_own_token_in_the_connection_is_dead_a_new_one_is_put_there(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else's brought it."""
+    box.end_tokens(box.page)
+    with pytest.raises(GraphAuthError, match=r"\. Put a new access token of the Page into the connection\."):
+        list(hook(monkeypatch, box, box.token).conversations())
+
+
+def test_a_header_that_is_swallowed_on_the_way_is_no_dead_token(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the token was brought: nobody has to give another one."""
+    one = hook(monkeypatch, box, box.user_token)
+    list(one.conversations())
+    message = "An active access token must be used to query information about the current user."
+    box.faults.add(Fault(code=2500, message=message))
+    with pytest.raises(GraphAuthError, match="Something on the way takes the Authorization header"):
+        list(one.conversations())
+
+
 def test_a_limit_met_on_the_way_to_the_page_s_token_is_a_limit(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a reason to give up."""
     box.faults.add(Fault(code=4, times=1, when=lambda call: call.parts == [box.page.id]))
