@@ -143,7 +143,7 @@ def test_where_a_page_s_own_token_in_the_connection_is_dead_a_new_one_is_put_the
 ) -> None:
     """Nobody else's brought it."""
     box.end_tokens(box.page)
-    with pytest.raises(GraphAuthError, match=r"\. Put a new access token of the Page into the connection\."):
+    with pytest.raises(GraphAuthError, match=r"\. Put a new access token into the connection\."):
         list(hook(monkeypatch, box, box.token).conversations())
 
 
