@@ -40,7 +40,7 @@ from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.both_ways import difference
-from tests.chaos.world import MOST_LATE, RUNS, Crash, Crashed, MemoryStore, World, WorldClient, moment, play
+from tests.chaos.world import MOST_LATE, RUNS, TIMEOUT, Crash, Crashed, MemoryStore, World, WorldClient, moment, play
 from tests.simulated import SimulatedHands
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
@@ -529,7 +529,7 @@ def both_ways() -> Iterator[None]:
         yield
 
 
-@pytest.mark.timeout(3600)  # a thousand histories take five minutes, and longer on a busy machine
+@pytest.mark.timeout(TIMEOUT)
 def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatch: Any) -> None:
     """Some thousand histories; a failure is replayed with the seed that is printed."""
     # Between any two steps there may be a checkpoint, as in a long export.

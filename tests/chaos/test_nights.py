@@ -31,7 +31,7 @@ from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.chaos.verdict import Look, Run, Verdict, by_id, counts_of, is_undated
-from tests.chaos.world import RUNS, Crash, Crashed, MemoryStore, World, WorldClient, play
+from tests.chaos.world import RUNS, TIMEOUT, Crash, Crashed, MemoryStore, World, WorldClient, play
 from tests.simulated import SimulatedHands
 
 HISTORIES = max(RUNS // 6, 1)
@@ -643,7 +643,7 @@ class Nights(RuleBasedStateMachine):
         met["nights in a row"] = max(met["nights in a row"], self.day)
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(TIMEOUT)
 def test_over_many_nights_what_was_given_once_stays_with_its_details_once(capsys: Any, monkeypatch: Any) -> None:
     """Some hundred histories; a failure is replayed with the seed that is printed."""
     monkeypatch.setattr(folder_module, "CHECKPOINT_SECONDS", Nights.checkpoint_seconds)

@@ -36,6 +36,9 @@ RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
 SEED = int(os.environ.get("PAGECONV_CHAOS_SEED", "4132718618")) or random.SystemRandom().randrange(1, 2**32)
 # A failure is replayed by its seed; PAGECONV_CHAOS_SHRINK=1 makes its history short, which takes minutes.
 PHASES = (Phase.generate, Phase.shrink) if os.environ.get("PAGECONV_CHAOS_SHRINK") else (Phase.generate,)
+TURN = 1000
+TIMEOUT = 3600 if RUNS <= TURN else 0
+"""Seconds for one test; a thousand histories take five minutes, longer on a busy machine. The long forms have none."""
 MOST_LATE = timedelta(seconds=60)
 
 
@@ -45,27 +48,33 @@ def moment(text: str) -> datetime:
 
 
 def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Counter[str], capsys: Any) -> None:
-    """Play so many histories of so many steps; the seed is printed before, and what was met afterwards."""
+    """Play so many histories of so many steps; the seed is printed before, and what was met afterwards.
+
+    More than a thousand are played in turns with seeds that follow, so that it is seen how many there were.
+    """
     met.clear()
-    with capsys.disabled():
-        print(f"\nPAGECONV_CHAOS_SEED={SEED} PAGECONV_CHAOS_RUNS={RUNS}")
-    hypothesis.seed(SEED)(machine)
-    logging.disable(logging.ERROR)  # thousands of lines on what was ordered
-    try:
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=runs,
-                stateful_step_count=steps,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-                print_blob=False,
-                phases=PHASES,
-            ),
-        )
-    finally:
-        logging.disable(logging.NOTSET)
+    for first in range(0, runs, TURN):
+        number = min(runs - first, TURN)
+        seed = SEED + first // TURN
+        with capsys.disabled():
+            print(f"\nPAGECONV_CHAOS_SEED={seed} PAGECONV_CHAOS_RUNS={number}", f"({first:,} before)" if first else "")
+        hypothesis.seed(seed)(machine)
+        logging.disable(logging.ERROR)  # thousands of lines on what was ordered
+        try:
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=number,
+                    stateful_step_count=steps,
+                    deadline=None,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                    print_blob=False,
+                    phases=PHASES,
+                ),
+            )
+        finally:
+            logging.disable(logging.NOTSET)
     with capsys.disabled():
         for kind, count in sorted(met.items()):
             print(f"{count:>8,} {kind}")
