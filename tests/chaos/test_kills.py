@@ -92,7 +92,7 @@ class Target:
             process.kill()
         at = time.time()
         hit = self._under_way(pid, begun)
-        runner_gone = self.wait(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE, "its end")
+        runner_gone = self.wait(lambda: is_gone(runner), "its end")
         assert runner_gone
         self.kills.append(Kill(begun, at, whole, hit))
         print(f"kill {len(self.kills)}: {at - begun:.1f} s after its beginning, hit {', '.join(sorted(hit))}")
@@ -152,6 +152,14 @@ def task_processes() -> tuple[psutil.Process, psutil.Process]:
     found = [(worker, runner) for worker in scheduler.children() for runner in worker.children()]
     [(supervisor, runner)] = found
     return supervisor, runner
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, perhaps just while somebody looks."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def words_of(process: psutil.Process) -> Iterator[str]:
