@@ -33,7 +33,7 @@ ALL_PAGES = "pageconv_all_pages"
 FEWEST, MOST = 3, 200
 USER_TOKEN = "SANDBOX-USER-TOKEN"  # noqa: S105 - made up, opens nothing but the sandbox
 FIRST_PAGE = 100200300400500
-DEAD, FORBIDDEN = 1, 2  # the places of those that cannot be exported
+DEAD, TASKLESS = 1, 2  # the places of those that cannot be exported
 
 
 def demonstrate(folder: Folder, processes: Processes, count: int) -> None:
@@ -41,11 +41,12 @@ def demonstrate(folder: Folder, processes: Processes, count: int) -> None:
     today = (datetime.now(timezone.utc) + SETTLE).replace(hour=0, minute=0, second=0, microsecond=0)
     options = ["--pages", str(count), "--page-id", str(FIRST_PAGE), "--user-token", USER_TOKEN]
     options += ["--conversations", "30", "--messages", "15", "--now", today.isoformat(), "--span-days", "2"]
-    for place, code in ((DEAD, 190), (FORBIDDEN, 200)):
-        options += ["--fault", f"code={code},on=conversations,path=/{FIRST_PAGE + place}/"]
+    options += ["--system-user", "--dead-pages", str(DEAD + 1), "--taskless-pages", str(TASKLESS + 1)]
     page = replace(start_sandbox(folder, processes, options), page_id=None, token=USER_TOKEN)
     say(f"A Graph API on loopback, {page.url}, serves {count} made-up Pages; one system user's token reaches them all.")
-    say(f"The token of the Page {FIRST_PAGE + DEAD} is dead, and for {FIRST_PAGE + FORBIDDEN} a permission is missing.")
+    say(
+        f"The own token of the Page {FIRST_PAGE + DEAD} is dead, and on {FIRST_PAGE + TASKLESS} the system user has no task."
+    )
     # Each task is a process: two at once would be slow for so many.
     settings = {**environment(folder, page), "AIRFLOW__CORE__PARALLELISM": "4"}
     airflow = start_airflow(folder, processes, settings, {ALL_PAGES})
@@ -111,7 +112,7 @@ def compare(folder: Folder, page: Page, count: int, until: datetime) -> None:
     for manifest in manifests(folder):
         exported[manifest["page_id"]] += manifest["messages"]
     drawn = Counter[str]()
-    for place in set(range(count)) - {DEAD, FORBIDDEN}:
+    for place in set(range(count)) - {DEAD, TASKLESS}:
         page_id = str(FIRST_PAGE + place)
         address = f"{page.url}/_sandbox/data?page_id={page_id}"
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=60) as answer:
