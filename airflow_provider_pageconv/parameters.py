@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
+from airflow_provider_pageconv.compat import AirflowFailException
 from airflow_provider_pageconv.dump.layout import is_safe
 from airflow_provider_pageconv.graph.fields import FOLDERS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.configuration import conf
 
 from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.compat import conf
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -88,7 +88,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
 
         :param looks: how many there were without a word of Meta's, for Airflow's backoff.
         """
-        from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+        from airflow_provider_pageconv.compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
         named = None
         try:
@@ -127,8 +127,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
 
         :return: whether that is enough, and how long Meta says to wait if it says so.
         """
-        from airflow.sdk.exceptions import AirflowFailException
-
+        from airflow_provider_pageconv.compat import AirflowFailException
         from airflow_provider_pageconv.graph.edges import probe
         from airflow_provider_pageconv.graph.errors import GraphError, GraphRateLimitError, GraphTransientError
         from airflow_provider_pageconv.hooks import PageConversationsHook

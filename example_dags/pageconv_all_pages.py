@@ -25,9 +25,9 @@ import os
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import DAG, Asset, task
 
+from airflow_provider_pageconv.compat import AirflowException, AirflowFailException, CronDataIntervalTimetable
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
 from airflow_provider_pageconv.hooks import PageConversationsHook
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator

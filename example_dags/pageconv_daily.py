@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset
 
+from airflow_provider_pageconv.compat import CronDataIntervalTimetable
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
 # What other DAGs wait for; each of its events names the manifests of one export.

@@ -17,8 +17,9 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset
 
+from airflow_provider_pageconv.compat import CronDataIntervalTimetable
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
 CONVERSATIONS = Asset("page_conversations")

@@ -25,8 +25,9 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Variable, task
+from airflow.sdk import DAG, Asset, Variable, task
 
+from airflow_provider_pageconv.compat import CronDataIntervalTimetable
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
 # One event for each Page; it names the Page and the manifests of its export.

@@ -19,9 +19,9 @@ import logging
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk import DAG, BaseHook, CronTriggerTimetable, Param, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import DAG, Param, task
 
+from airflow_provider_pageconv.compat import AirflowFailException, BaseHook, CronTriggerTimetable
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
 from airflow_provider_pageconv.hooks import PageConversationsHook
 

@@ -6,12 +6,14 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import airflow_provider_pageconv
+from airflow_provider_pageconv import compat
 
 ROOT = "airflow_provider_pageconv"
 PACKAGE = Path(airflow_provider_pageconv.__file__).parent
@@ -19,16 +21,17 @@ PACKAGE = Path(airflow_provider_pageconv.__file__).parent
 # Of each part: the parts of this package that it may import, beside itself and the version in the root.
 MAY_IMPORT = {
     "provider": set(),
+    "compat": set(),
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
     "dump": {"graph", "times", "json_text"},
     "sandbox": set(),
-    "hooks": {"graph", "parameters"},
-    "parameters": {"graph", "dump", "times"},
+    "hooks": {"compat", "graph", "parameters", "provider"},
+    "parameters": {"compat", "graph", "dump", "times"},
     "triggers": set(),
-    "sensors": {"graph", "hooks", "parameters", "triggers", "times"},
-    "operators": {"graph", "dump", "hooks", "parameters", "triggers", "times"},
+    "sensors": {"compat", "graph", "hooks", "parameters", "triggers", "times"},
+    "operators": {"compat", "graph", "dump", "hooks", "parameters", "triggers", "times"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
@@ -52,6 +55,18 @@ GRAPH_MAY_IMPORT = {
 # Inside `dump`: who may have to do with threads, and who may know what time it is. The engine and all that it owns may not.
 WITH_THREADS = {"workers", "packing", "export", "destination"}
 WITH_A_CLOCK = {"workers"}
+# Only `compat` knows that Airflow's releases differ. What it looks up moved, and the rest of Airflow is taken from where 3.0.6 has it.
+TAKEN = sorted(compat._HOMES)
+MOVED = (
+    "airflow.sdk.exceptions",
+    "airflow.exceptions",
+    "airflow.sdk.configuration",
+    "airflow.configuration",
+    "airflow.hooks",
+)
+VERSIONS = re.compile(
+    r"airflow\.__version__|airflow_version|packaging\.version|metadata\.version\(|AIRFLOW_V_|sys\.version_info"
+)
 RELICS = re.compile(r"readers=0|_torn|threading\.(Lock|Condition)")
 
 
@@ -64,12 +79,17 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def imports(path: Path) -> set[str]:
     """The dotted names that a module imports anywhere, also inside functions and for types alone."""
+    return names(ast.parse(path.read_text(encoding="utf-8")).body)
+
+
+def names(code: Iterable[ast.stmt]) -> set[str]:
+    """The dotted names that some statements import."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in (inner for statement in code for inner in ast.walk(statement)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} imports relatively"
+            assert node.level == 0, f"{node.module} is imported relatively"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -129,6 +149,27 @@ def test_nothing_in_dump_is_locked_torn_or_there_for_tests_alone() -> None:
         if RELICS.search(text)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "path", [*MODULES.values(), *(PACKAGE.parent / "example_dags").glob("*.py")], ids=lambda path: path.stem
+)
+def test_only_one_module_knows_that_airflows_releases_differ(path: Path) -> None:
+    """It detects what is there; nobody compares versions, or catches an import of Airflow's that fails, example DAGs included."""
+    if path.stem == "compat":
+        return
+    text = path.read_text(encoding="utf-8")
+    assert not VERSIONS.search(text)
+    of_airflow = [name for name in imports(path) if name.partition(".")[0] == "airflow"]
+    assert not [name for name in of_airflow if name.startswith(MOVED) or name.rpartition(".")[2] in TAKEN]
+    tried = (line for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Try) for line in node.body)
+    assert not [name for name in names(tried) if name.partition(".")[0] == "airflow"]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_moved_is_found_in_the_installed_airflow(name: str) -> None:
+    """A new home that does not hold it would go unseen where the old one still does."""
+    assert getattr(compat, name) is getattr(import_module(compat._HOMES[name][0]), name)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -235,22 +235,27 @@ class TestPackaging:
     """What `pip install` brings, and what it does not."""
 
     def test_dependencies(self, pyproject: dict[str, Any]) -> None:
-        """Airflow from 3.2 on, `requests`, `pendulum`, `msgspec`, which Airflow brings along, and nothing more."""
-        assert pyproject["project"]["dependencies"] == ["apache-airflow>=3.2,<4", "requests", "pendulum", "msgspec"]
+        """Airflow from 3.0.6 on, `requests`, `pendulum`, `msgspec`, which Airflow brings along, and nothing more."""
+        assert pyproject["project"]["dependencies"] == [
+            "apache-airflow>=3.0.6,<4",
+            "requests>=2.31.0",
+            "pendulum>=3.0.0",
+            "msgspec>=0.19.0",
+        ]
         installed = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
         assert {str(requirement) for requirement in installed if requirement.marker is None} == {
-            "apache-airflow<4,>=3.2",
-            "requests",
-            "pendulum",
-            "msgspec",
+            "apache-airflow<4,>=3.0.6",
+            "requests>=2.31.0",
+            "pendulum>=3.0.0",
+            "msgspec>=0.19.0",
         }
 
     def test_extras(self, pyproject: dict[str, Any]) -> None:
         """One for each object store, with the official provider and its file system, and one for Parquet."""
         extras = pyproject["project"]["optional-dependencies"]
         assert set(extras) == {"s3", "gcs", "azure", "parquet"}
-        assert extras["s3"] == ["apache-airflow-providers-amazon[s3fs]"]
-        assert extras["parquet"] == ["pyarrow"]
+        assert extras["s3"] == ["apache-airflow-providers-amazon[s3fs]>=9.12.0"]
+        assert extras["parquet"] == ["pyarrow>=17.0.0"]
 
     def test_entry_points(self) -> None:
         """The one through which Airflow finds the provider."""

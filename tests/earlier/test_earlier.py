@@ -1,0 +1,133 @@
+"""What an earlier version wrote is read, gone on with, and replaced by this one, or refused in a sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.export import FoldersFailed
+from tests.dump.exporting import FOLDERS, assert_tidy, exporting, in_tries, simulated, store_of
+from tests.earlier import keep
+from tests.servers.destinations import Destination, local
+
+VERSIONS = sorted(path.name for path in keep.HERE.iterdir() if (path / "page.json").exists())
+
+
+@pytest.fixture(params=VERSIONS)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of what a version wrote."""
+    copy: Path = tmp_path / "kept"
+    shutil.copytree(keep.HERE / request.param, copy)
+    return copy
+
+
+def page_of(kept: Path) -> dict[str, Any]:
+    """What the Page held."""
+    content: dict[str, Any] = json.loads((kept / "page.json").read_text(encoding="utf-8"))
+    return content
+
+
+def owed(page: dict[str, Any]) -> dict[str, list[str]]:
+    """The ids of all that was on the Page."""
+    return {
+        "conversations": sorted(thread["node"]["id"] for thread in page["threads"]),
+        "messages": sorted(message["id"] for thread in page["threads"] for message in thread["messages"]),
+    }
+
+
+def ids(files: Destination) -> dict[str, list[str]]:
+    """The ids that the manifests' files hold."""
+    return {stream: sorted(one["id"] for one in files.records(stream)) for stream in ("conversations", "messages")}
+
+
+def test_the_version_of_this_checkout_or_one_before_it_is_kept() -> None:
+    """Without any the tests below would say nothing."""
+    assert VERSIONS
+
+
+@pytest.mark.parametrize("window", ["all", "day"])
+def test_its_manifests_say_what_lies_there(kept: Path, window: str) -> None:
+    """Readers of the manifests find each file, its size, its hash, and as many records as are promised."""
+    files = local(kept / "published" / window)
+    manifests = files.manifests()
+    assert len(manifests) == len(FOLDERS)
+    for manifest in manifests.values():
+        assert manifest["manifest_version"] == 1
+        counted = {"conversations": 0, "messages": 0}
+        for entry in manifest["files"]:
+            content = files.read(entry["path"])
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (entry["bytes"], entry["sha256"])
+            assert len(files.lines(entry["path"])) == entry["records"]
+            counted[entry["stream"]] += entry["records"]
+        assert counted == {stream: manifest[stream] for stream in counted}
+    if window == "all":
+        assert ids(files) == owed(page_of(kept))
+
+
+def test_a_dump_of_it_is_replaced_and_nothing_of_it_forgotten(kept: Path) -> None:
+    """Of a Page that was emptied all is carried over, as it was published."""
+    files = local(kept / "published" / "all")
+    before = {stream: {one["id"]: one for one in files.records(stream)} for stream in ("conversations", "messages")}
+    with keep.page() as box:
+        for thread in list(box.page.threads()):
+            box.page.delete_thread(thread.id)
+        box.page.new_thread("inbox", at=keep.NOW)
+        in_tries(box, store_of(files), FOLDERS, run="tonight")
+    for stream, records in before.items():
+        after = {one["id"]: one for one in files.records(stream)}
+        assert {name: after[name] for name in records} == {
+            name: {**record, "_carried": True} for name, record in records.items()
+        }
+    assert_tidy(files)
+
+
+def test_a_day_of_it_is_replaced_by_the_same_day(kept: Path) -> None:
+    """The same records, by id, once each."""
+    files = local(kept / "published" / "day")
+    before = ids(files)
+    since, until = keep.WINDOW
+    with keep.page() as box:
+        in_tries(box, store_of(files), FOLDERS, since=since, until=until, run="again")
+    assert ids(files) == before
+    assert_tidy(files)
+
+
+def test_a_window_that_overlaps_a_day_of_it_is_refused(kept: Path) -> None:
+    """Its manifests' names are understood."""
+    since, until = keep.WINDOW
+    with keep.page() as box, pytest.raises((FoldersFailed, DumpRefused), match="overlap"):
+        simulated(
+            exporting(
+                box, store_of(local(kept / "published" / "day")), FOLDERS, since=since - keep.DAY / 2, until=until
+            ),
+            box,
+        )
+
+
+def test_an_export_that_it_left_half_way_is_gone_on_with(kept: Path) -> None:
+    """The next try of its run makes fewer calls than a whole export, and ends with all that was on the Page.
+
+    If the sandbox draws another Page by now than it did then, this fails at its first assertion: its cursors are of no use.
+    """
+    files = local(kept / "halfway")
+    assert files.names("_staging")
+    earlier = files.manifests()
+    assert 0 < len(earlier) < len(FOLDERS)
+    with keep.page() as box:
+        assert owed(box.data()) == owed(page_of(kept))
+        in_tries(box, store_of(files), FOLDERS, run="half")
+        calls = len(box.requests)
+    assert ids(files) == owed(page_of(kept))
+    assert {name: files.manifests()[name] for name in earlier} == earlier
+    assert_tidy(files)
+    with keep.page() as box:
+        whole = local(kept / "whole")
+        (kept / "whole").mkdir()
+        in_tries(box, store_of(whole), FOLDERS)
+        assert calls < len(box.requests)

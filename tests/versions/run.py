@@ -1,0 +1,233 @@
+"""Tries the built wheel on each Airflow, with each Python, in fresh environments without anything of the tests; makes the table.
+
+    python -m tests.versions.run [--rows WORD …] [--into FOLDER] [--table]
+
+A row that has no interpreter here is named and left out; `--rows 3.0.6 3.14` takes those whose name holds one of the words;
+`--table` puts the table into the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pageconv.standalone import without_airflow
+from tests.versions.rows import DAYS, EXTRAS, LEAST, NEWEST, ROWS, Row
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+MARKS = ("<!-- versions: made by make test-versions -->", "<!-- versions: end -->")
+SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
+SHOWN = ("requests", "pendulum", "msgspec")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a row went.
+
+    :param sentence: why it failed; empty if all is well.
+    """
+
+    row: Row
+    sentence: str
+    found: dict[str, Any]
+
+
+def environment() -> dict[str, str]:
+    """Nothing of another Airflow, nor of the tests' own Python."""
+    hidden = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    return {name: value for name, value in without_airflow(os.environ).items() if name not in hidden}
+
+
+def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run uv, which resolves for a day in the past, and for the oldest that is allowed."""
+    command = [sys.executable, "-m", "uv", "--quiet", *arguments]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+def interpreter(version: str) -> str | None:
+    """The path of a Python of this version: one that is here, else what uv can bring, else one of pyenv's."""
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
+        return sys.executable
+    for folder in sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*")):
+        if (folder / "bin" / "python").exists():
+            return str(folder / "bin" / "python")
+    found = uv("python", "find", version)
+    if found.returncode and uv("python", "install", version).returncode == 0:
+        found = uv("python", "find", version)
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def build(into: Path) -> Path:
+    """Build the wheel."""
+    built = uv("build", "--wheel", "--out-dir", str(into), str(REPOSITORY))
+    if built.returncode:
+        raise SystemExit(f"The wheel could not be built:\n{built.stderr}")
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def install(row: Row, python: str, wheel: Path, folder: Path) -> str:
+    """Make a row's environment.
+
+    :return: why that failed, or nothing.
+    """
+    made = uv("venv", "--clear", "--python", python, str(folder))
+    if made.returncode:
+        return f"no environment: {made.stderr.strip()[-300:]}"
+    ours = f"airflow-provider-pageconv{f'[{row.extra}]' if row.extra else ''} @ {wheel.as_uri()}"
+    options = ["--python", str(folder / "bin" / "python")]
+    if row.libraries != NEWEST:
+        options += ["--exclude-newer", DAYS[row.airflow]]
+    wanted = [ours, f"apache-airflow=={row.airflow}", *filter(None, [row.beside])]
+    if row.libraries == LEAST:
+        floors = folder / "floors.txt"
+        floors.write_text("".join(f"{floor}\n" for floor in least(row.extra)), encoding="utf-8")
+        options += ["--constraints", str(floors)]
+    installed = uv("pip", "install", *options, *wanted)
+    return f"it does not install: {installed.stderr.strip()[-600:]}" if installed.returncode else ""
+
+
+def least(extra: str | None) -> list[str]:
+    """What our pyproject.toml allows at the least, as constraints."""
+    project = _project()
+    named = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+    floors = []
+    for text in named:
+        name, bar, bound = text.partition(">=")
+        if bar and name != "apache-airflow":
+            floors.append(f"{name.partition('[')[0]}=={bound.partition(',')[0]}")
+    return floors
+
+
+def _project() -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    content: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return content
+
+
+def try_row(row: Row, wheel: Path, into: Path) -> Result | None:
+    """Make the environment, and try the wheel in it.
+
+    :return: ``None`` where there is no interpreter.
+    """
+    python = interpreter(row.python)
+    if python is None:
+        return None
+    folder = into / row.name
+    shutil.rmtree(folder, ignore_errors=True)
+    sentence = install(row, python, wheel, folder / "venv")
+    if sentence:
+        return Result(row, sentence, {})
+    inside = str(folder / "venv" / "bin" / "python")
+    # Compiled beforehand: each of Airflow's processes starts ten seconds earlier.
+    subprocess.run([inside, "-m", "compileall", "-qq", str(folder / "venv" / "lib")], env=environment(), check=False)
+    command = [inside, str(HERE / "trial.py"), str(folder / "trial")]
+    if row.extra:
+        command = [inside, "-c", EXTRA.format(extra=row.extra, scheme=SCHEMES.get(row.extra))]
+    done = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return Result(row, done.stderr.strip()[-3000:], {})
+    return Result(row, "", json.loads(done.stdout.splitlines()[-1]))
+
+
+EXTRA = """
+import json, platform
+from importlib import metadata
+names = {{"s3": "apache-airflow-providers-amazon", "gcs": "apache-airflow-providers-google",
+         "azure": "apache-airflow-providers-microsoft-azure", "parquet": "pyarrow"}}
+if {scheme!r} != "None":
+    from airflow.providers_manager import ProvidersManager
+    from airflow.sdk.io import get_fs
+    from airflow_provider_pageconv.compat import BaseHook
+    import airflow.sdk.io.fs as stores
+    assert {scheme!r} in stores._register_filesystems(), "the file system is not there"
+else:
+    import pyarrow.parquet
+print(json.dumps({{"python": platform.python_version(), "form": "", "seconds": 0,
+                  "versions": {{name: metadata.version(name) for name in ("apache-airflow", names[{extra!r}])}}}}))
+"""
+
+
+def table(results: Iterable[Result], missing: Sequence[Row]) -> str:
+    """The rows in the README's words."""
+    lines = [
+        "| Airflow | Python | libraries | requests, pendulum, msgspec | connection form | a killed task | `dags test` | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        row, versions = result.row, result.found.get("versions", {})
+        if row.extra:
+            (name, version), *_ = [item for item in versions.items() if item[0] != "apache-airflow"] or [("", "")]
+            cells = [
+                row.airflow,
+                row.python,
+                f"[{row.extra}], {row.libraries}",
+                f"{name} {version}".strip(),
+                "",
+                "",
+                "",
+            ]
+        else:
+            shown = ", ".join(versions.get(name, "") for name in SHOWN)
+            libraries = row.libraries + (f", {row.beside.rpartition('-')[2].upper()}" if row.beside else "")
+            found = [result.found.get(name, "") for name in ("form", "killed", "console")]
+            cells = [row.airflow, result.found.get("python", row.python), libraries, shown, *found]
+        lines.append("| " + " | ".join([*cells, "fails" if result.sentence else "passes"]) + " |")
+    lines += [f"| {row.airflow} | {row.python} | {row.libraries} | | | | | no interpreter here |" for row in missing]
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the table into the README."""
+    readme = REPOSITORY / "README.md"
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    assert begin, "the README has no place for the table"
+    assert end, "the README has no end of the table"
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Try the rows that are asked for."""
+    arguments = argparse.ArgumentParser(description="The wheel on each Airflow, with each Python.")
+    arguments.add_argument("--rows", nargs="*", default=[])
+    arguments.add_argument("--into", type=Path, default=REPOSITORY / ".versions")
+    arguments.add_argument("--table", action="store_true")
+    asked = arguments.parse_args()
+    rows = [row for row in (*ROWS, *EXTRAS) if not asked.rows or any(word in row.name for word in asked.rows)]
+    shutil.rmtree(asked.into / "dist", ignore_errors=True)
+    wheel = build(asked.into / "dist")
+    results, missing = [], []
+    for row in rows:
+        began = time.monotonic()
+        result = try_row(row, wheel, asked.into)
+        if result is None:
+            missing.append(row)
+            print(f"{row.name}: no Python {row.python} here", flush=True)
+            continue
+        results.append(result)
+        shutil.rmtree(asked.into / row.name / "venv", ignore_errors=True)
+        took = time.monotonic() - began
+        print(f"{row.name}: {'FAILED: ' + result.sentence if result.sentence else 'passes'} ({took:.0f} s)", flush=True)
+    text = table(results, missing)
+    print(text)
+    if asked.table and not asked.rows:
+        write(text)
+    return int(any(result.sentence for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
