@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from logging import INFO
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv import lines, parameters
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
-from airflow_provider_pageconv.times import round_up
+from airflow_provider_pageconv.lines import tell
+from airflow_provider_pageconv.times import iso, round_up
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _IN_PLACE_SECONDS = 60.0
-_CONNECTION_ID = re.compile(r"://[^/@]+@")
+_ASIDE = {"messages_unavailable": "without details", "messages_undated": "withheld", "messages_carried": "carried over"}
 
 
 class ExportFailed(AirflowFailException):
@@ -80,6 +81,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param pageconv_conn_id: a connection of type ``pageconv``.
     :return: a summary (XCom, and extra of every outlet asset's event): ``page_id``, ``platform``, ``since``, ``until``,
         ``manifests`` (paths relative to the destination), counts, and the same by folder.
+        An ``AssetAlias`` among the outlets becomes :func:`~airflow_provider_pageconv.assets.page_asset` of the Page.
     :raises ValueError: a parameter without a template cannot be used.
     :raises AirflowFailException: what no further try can change: a parameter, the token, a permission, what lies in the
         destination; a limit that outlasts ``rate_limit_timeout``.
@@ -179,13 +181,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             export, spec, folders = self._prepare(context)
         except (ValueError, GraphAuthError, GraphPermissionError) as error:
             raise ExportFailed(str(error)) from None
-        log.info(
-            "Exporting %s of the Page %s on %s, window %s.",
-            ", ".join(folders),
-            spec.page_id,
-            spec.platform,
-            spec.window.name,
-        )
+        stretch = lines.window(spec.window.since, spec.window.until)
+        text = f"Exporting Page {spec.page_id} ({spec.platform}), {stretch}: {', '.join(folders)}."
+        tell(log, INFO, text, page_id=spec.page_id, platform=spec.platform, window=spec.window.name)
         gc.freeze()  # what Airflow has imported is not looked through again and again while records come and go
         try:
             outcomes = export.run()
@@ -244,16 +242,21 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
     def _conclude(self, context: Context, spec: Spec, outcomes: dict[str, Outcome]) -> dict[str, Any]:
         """Tell how it ended: in the log, to the assets, as the task's result."""
-        from airflow.sdk import Asset
+        from airflow.sdk import Asset, AssetAlias
         from airflow.sdk.definitions.asset import AssetRef
 
+        from airflow_provider_pageconv.assets import page_asset, without_connection_id
         from airflow_provider_pageconv.dump.summary import summary
 
-        result = summary(spec, _CONNECTION_ID.sub("://", str(self.destination)), outcomes)
+        result = summary(spec, without_connection_id(str(self.destination)), outcomes)
         self._tell(result)
         events = context.get("outlet_events")
+        if events is None:
+            return result
         for outlet in self.outlets:
-            if events is not None and isinstance(outlet, (Asset, AssetRef)):
+            if isinstance(outlet, AssetAlias):
+                events[outlet].add(page_asset(self.destination, spec.page_id, spec.platform), extra=result)
+            elif isinstance(outlet, (Asset, AssetRef)):
                 events[outlet].extra = result
         return result
 
@@ -306,10 +309,10 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         left = (moment - datetime.now(timezone.utc)).total_seconds()
         if left <= 0:
             return
-        reason = f"the window settles until {moment.isoformat(timespec='seconds')}"
+        reason = "the window settles"
         if self.on_rate_limit != "wait" and left > _IN_PLACE_SECONDS:
             self._let_go(moment, reason)
-        log.info("Waiting: %s.", reason)
+        tell(log, INFO, f"Waiting {lines.until(moment, datetime.now(timezone.utc))}: {reason}.", until=iso(moment))
         # A kill meanwhile is met before the first call.
         while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._killed:
             time.sleep(min(left, 1.0))
@@ -318,7 +321,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         """Free the worker until a moment; the try goes on then, and no retry is used up."""
         from airflow_provider_pageconv.compat import AirflowRescheduleException
 
-        log.info("Letting go of the worker until %s: %s", moment.isoformat(timespec="seconds"), reason)
+        waiting = lines.until(moment, datetime.now(timezone.utc))
+        tell(log, INFO, f"Waiting {waiting}, off the worker: {reason}.", until=iso(moment))
         if self.on_rate_limit == "defer":
             from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
 
@@ -326,29 +330,31 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
 
     def _tell(self, result: dict[str, Any]) -> None:
-        log.info("::group::Summary")
-        for folder, numbers in result["folders"].items():
-            log.info(
-                "%s: %d conversations, %d messages (%d without details), %d files, %d bytes",
-                folder,
-                numbers["conversations"],
-                numbers["messages"],
-                numbers["messages_unavailable"],
-                numbers["files"],
-                numbers["bytes"],
-            )
+        """What an operator's log ends with: what was not as it should be, what each folder gave, where it lies, all of it."""
         for warning in result["warnings"]:
-            log.warning("%s", warning)
-        log.info("::endgroup::")
-        log.info(
-            "Exported %d conversations and %d messages with %d calls.",
-            result["conversations"],
-            result["messages"],
-            result["api_calls"],
-        )
+            for line in lines.wrapped(warning):
+                log.warning("%s", line)
+        for folder, numbers in result["folders"].items():
+            text = f"{folder}: {_counted(numbers)}, {lines.count(numbers['files'], 'file')}, {lines.size(numbers['bytes'])}"
+            tell(
+                log, INFO, f"{text}." if numbers["published"] == "new" else f"{text}, by an earlier try.", folder=folder
+            )
+        log.info("%s", f"In {result['destination']}: {result['manifests'][0].partition('/folder=')[0]}")
+        cost = lines.count(result["api_calls"], "call")
+        if result["waited_seconds"] >= 1:
+            cost += f", waited {lines.length(timedelta(seconds=result['waited_seconds']))}"
+        figures = {name: result[name] for name in ("conversations", "messages", "api_calls", "waited_seconds", "bytes")}
+        tell(log, INFO, f"Exported Page {result['page_id']}: {_counted(result)}, {cost}.", **figures)
 
     def on_kill(self) -> None:
         """Make no further call, make safe what was fetched, publish nothing."""
         self._killed = True
         if self._export is not None:
             self._export.kill()
+
+
+def _counted(numbers: Mapping[str, Any]) -> str:
+    """What there is, and in brackets what is not as one would wish."""
+    told = [lines.count(numbers[name], name[:-1]) for name in ("conversations", "messages")]
+    aside = [f"{numbers[name]:,} {words}" for name, words in _ASIDE.items() if numbers[name]]
+    return ", ".join(told) + (f" ({', '.join(aside)})" if aside else "")

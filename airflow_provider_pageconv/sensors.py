@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from logging import INFO
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv import lines, parameters
 from airflow_provider_pageconv.compat import conf
+from airflow_provider_pageconv.lines import tell
+from airflow_provider_pageconv.times import iso
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,6 +60,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.pageconv_conn_id = pageconv_conn_id
         # Of the sensor's own waiting: where Meta names a moment, poke() sets another interval for one time.
+        self._reason = "the look failed"
         self._asked_interval = self.poke_interval
         self._asked_backoff = self.exponential_backoff
         self._checked()
@@ -79,9 +83,21 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
         return result
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
-        """As Airflow has it, but not beyond the timeout, which Airflow looks at only after a poke."""
+        """As Airflow has it, but not beyond the timeout, which Airflow looks at only after a poke. It asks right before it waits."""
         left = max(self.timeout - run_duration(), 1.0)
-        return min(super()._get_next_poke_interval(started_at, run_duration, poke_count), left)
+        wait = min(super()._get_next_poke_interval(started_at, run_duration, poke_count), left)
+        self._tell_wait(wait)
+        return wait
+
+    def _tell_wait(self, seconds: float) -> datetime:
+        """Say until when it waits, and why.
+
+        :return: that moment.
+        """
+        now = datetime.now(timezone.utc)
+        moment = now + timedelta(seconds=seconds)
+        tell(log, INFO, f"Waiting {lines.until(moment, now)}: {self._reason}.", until=iso(moment))
+        return moment
 
     def _look_or_defer(self, context: Context, event: Any = None, looks: int = 1) -> Any:  # noqa: ARG002 - the event is but a moment
         """Look, and wait in the triggerer if it is not time yet; also where the triggerer hands the task back.
@@ -104,6 +120,7 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
             if not self.silent_fail:
                 raise
             log.exception("The look failed.")
+            self._reason = "the look failed"
         started = context["ti"].start_date
 
         def elapsed() -> float:
@@ -114,8 +131,8 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(f"The limit lasted longer than the sensor's timeout of {self.timeout:g} s.")
         from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
 
-        wait = named.total_seconds() if named else self._get_next_poke_interval(started, elapsed, looks)
-        moment = datetime.now(timezone.utc) + timedelta(seconds=min(wait, left))
+        wait = named.total_seconds() if named else super()._get_next_poke_interval(started, elapsed, looks)
+        moment = self._tell_wait(min(wait, max(left, 1.0)))
         return self.defer(
             trigger=PageConversationsRateLimitTrigger(moment),
             method_name="_look_or_defer",
@@ -138,19 +155,22 @@ class PageConversationsRateLimitSensor(BaseSensorOperator):
             page_id = hook.page_id(checked["page_id"])
             request = probe(page_id, checked["platform"])
         except ValueError as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(str(error)) from None
         try:
             usage, named, done = hook.get_conn(page_id).get(request).usage, None, True
         except GraphRateLimitError as error:
-            log.info("%s", error)
             usage, named, done = error.usage, error.retry_after, False
+            self._reason = error.brief
         except GraphTransientError:
             raise
         except GraphError as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(str(error)) from None
         if done and usage is not None and usage.percent >= self.max_usage_percent:
-            log.info("Usage is %.0f %%, %g %% or more.", usage.percent, self.max_usage_percent)
             named, done = usage.regain, False
+            self._reason = f"{usage.percent:.0f} % of the limit are used, {self.max_usage_percent:g} % or more"
+        if done:
+            share = f", {usage.percent:.0f} % of the limit used" if usage else ""
+            tell(log, INFO, f"Calls for the Page {page_id} are let through{share}.", page_id=page_id)
         value = {
             "usage_percent": usage.percent if usage else None,
             "checked_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),

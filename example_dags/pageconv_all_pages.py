@@ -25,7 +25,7 @@ import os
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk import DAG, Asset, task
+from airflow.sdk import DAG, Asset, AssetAlias, task
 
 from airflow_provider_pageconv.compat import AirflowException, AirflowFailException, CronDataIntervalTimetable
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # One event for each Page; it names the Page and the manifests of its export.
 CONVERSATIONS = Asset("page_conversations")
+# Becomes page_asset(destination, page_id) of each Page, on which a DAG for that Page alone can be scheduled.
+EACH_PAGE = AssetAlias("page_conversations_each")
 
 POOL = os.environ.get("PAGECONV_POOL", "default_pool")
 PAGES_AT_ONCE = 8
@@ -87,7 +89,7 @@ with DAG(
         # What the tasks are called in the UI, in place of 0, 1, 2 …
         map_index_template="{{ ti.xcom_pull('pages')[ti.map_index]['name'] }}",
         on_failure_callback=leave_reason,
-        outlets=[CONVERSATIONS],
+        outlets=[CONVERSATIONS, EACH_PAGE],
     ).expand(page_id=listed.map(lambda page: page["id"]))
 
     @task(trigger_rule="all_done", retries=0)

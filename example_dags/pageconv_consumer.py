@@ -17,6 +17,8 @@ from airflow.sdk import DAG, Asset, ObjectStoragePath, Variable, task
 
 log = logging.getLogger(__name__)
 
+# Of one Page alone: schedule=[page_asset(destination, page_id)], which pageconv_all_pages tells of as well
+# (from airflow_provider_pageconv.assets import page_asset).
 CONVERSATIONS = Asset("page_conversations")
 
 with DAG(

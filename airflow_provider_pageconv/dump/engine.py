@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from logging import INFO, WARNING
 from typing import Any, NamedTuple, Protocol
 
+from airflow_provider_pageconv import lines
 from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, NothingListed, Stopped, Superseded
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
@@ -22,6 +24,7 @@ from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
 from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
 from airflow_provider_pageconv.graph.protocol import Answer, Request, Response
+from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.times import iso
 
 log = logging.getLogger(__name__)
@@ -275,12 +278,13 @@ class Engine:
             return
         if until is None:
             self._client.pace.slow_down()
-            log.warning("%s Going slower.", error)
+            tell(log, WARNING, f"Going slower: {error.brief}.", **_facts(error))
             return
-        log.warning("%s Waiting until %s.", error, iso(until))
         self._save_all()
         if until - now > IN_PLACE and not self._policy.stay:
-            self._end(LetGo(until, str(error)))
+            self._end(LetGo(until, error.brief))  # who lets go says so
+        else:
+            tell(log, WARNING, f"Waiting {lines.until(until, now)}: {error.brief}.", until=iso(until), **_facts(error))
 
     def _release(self) -> None:
         """Let go of the worker after a while, but not without a page."""
@@ -288,7 +292,7 @@ class Engine:
         if after is None or self._policy.stay or not self._pages or self._limits.gate is Gate.CLOSED:
             return
         if self._hands.monotonic() - self._started >= after.total_seconds():
-            reason = f"the export has run for {after}; it lets go of its worker and comes back"
+            reason = f"after {lines.length(after)} the export makes room for others"
             self._end(LetGo(self._hands.clock() + _BREATH, reason))
 
     # ---- what the store does
@@ -344,7 +348,9 @@ class Engine:
 
     def _published(self, folder: FolderExport, manifest: dict[str, Any]) -> None:
         self.done.manifests[folder.folder] = manifest
-        log.info("Folder %s: published.", folder.folder)
+        counts = {name: manifest[name] for name in ("conversations", "messages")}
+        told = ", ".join(lines.count(number, name[:-1]) for name, number in counts.items())
+        tell(log, INFO, f"Folder {folder.folder}: published, {told}.", folder=folder.folder, **counts)
 
     def _end_folder(self, folder: FolderExport, error: BaseException) -> None:
         """What ends one folder lets the others go on. What it fetched is made safe, if its state is known to be whole."""
@@ -518,13 +524,24 @@ class Engine:
             early = self._settled - answer.date if self._settled else early
         if not self._ahead or early <= timedelta(0):
             return True
-        log.warning("This worker's clock is %d s ahead of the API's.", -self._ahead)
+        tell(
+            log,
+            WARNING,
+            f"This worker's clock is {-self._ahead:.0f} s ahead of the API's.",
+            seconds=round(-self._ahead),
+        )
         call.ask.folder.put_back(call.ask)
         self._asked_time = False
         self._limits.wait(now + early)
         if early > IN_PLACE and not self._policy.stay:
-            self._end(LetGo(now + early, f"the window settles until {iso(self._settled)} by the API's clock"))  # type: ignore[arg-type]
+            self._end(LetGo(now + early, "the window has not settled yet by the API's clock"))
         return False
+
+
+def _facts(error: GraphRateLimitError) -> dict[str, Any]:
+    """What Meta's support asks for, and how much is used up."""
+    usage = error.usage.percent if error.usage else None
+    return {"code": error.code, "fbtrace_id": error.fbtrace_id, "usage_percent": usage}
 
 
 def _weight(ending: Exception) -> int:

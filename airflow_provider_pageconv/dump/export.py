@@ -8,8 +8,10 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from logging import INFO
 from pathlib import Path
 
+from airflow_provider_pageconv import lines
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
 from airflow_provider_pageconv.dump.destination import Destination, Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
@@ -17,7 +19,7 @@ from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport, refuse
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.packing import Packing
-from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.progress import Phase, Progress
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
@@ -31,7 +33,8 @@ from airflow_provider_pageconv.graph.errors import (
     GraphRequestError,
 )
 from airflow_provider_pageconv.graph.limits import Limits, Policy, WaitedTooLong
-from airflow_provider_pageconv.times import iso, round_up
+from airflow_provider_pageconv.lines import tell
+from airflow_provider_pageconv.times import iso, round_up, utc
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,7 @@ class Export:
         self._stop = Stop.NO
         self._workers = Workers(client.exchange)
         self._told_at = 0.0
+        self._told_calls = 0
 
     def kill(self) -> None:
         """Make no further call, make safe what was fetched, publish nothing. Callable from a signal handler."""
@@ -136,7 +140,6 @@ class Export:
         for folder, destination in destinations.items():  # all refusals come before the first call
             published = destination.published()
             if published is not None and _is_ours(spec, published):
-                log.info("Folder %s: published by an earlier try.", folder)
                 outcomes[folder] = Outcome(places[folder].manifest, published, new=False)
             else:
                 refuse(spec, folder, destination)
@@ -146,6 +149,7 @@ class Export:
                 for rank, folder in enumerate(self._folders)
                 if folder not in outcomes
             ]
+            self._go_on(todo, list(outcomes))
             if todo:
                 outcomes.update(self._run(todo, hands))
         for destination in destinations.values():
@@ -178,15 +182,15 @@ class Export:
             resumed = None
         if resumed is None:
             resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
-        else:
-            counts = resumed.progress.counts
-            log.info(
-                "Folder %s: going on after %d conversations and %d messages.",
-                folder,
-                counts.conversations,
-                counts.messages,
-            )
         return FolderExport(self._spec, folder, rank, destination, checkpoints, resumed, scratch, packing, monotonic)
+
+    def _go_on(self, todo: Sequence[FolderExport], published: Sequence[str]) -> None:
+        """Say where this try goes on, if there was one before it."""
+        counts = _sums(todo)
+        if any(counts.values()):
+            tell(log, INFO, f"Going on after {_counted(counts)} of {', '.join(one.folder for one in todo)}.", **counts)
+        if published:
+            tell(log, INFO, f"Published by an earlier try: {', '.join(published)}.")
 
     def _run(self, todo: Sequence[FolderExport], hands: Hands) -> dict[str, Outcome]:
         clear_number = int(self._spec.run_key.get("clear_number") or 0)
@@ -213,7 +217,7 @@ class Export:
             stop=lambda: self._stop,
             report=lambda: self._report(todo, hands.monotonic()),
         )
-        self._told_at = hands.monotonic()
+        self._told_at, self._told_calls = hands.monotonic(), sum(folder.progress.api_calls for folder in todo)
         try:
             done = engine.run()
         finally:
@@ -228,16 +232,30 @@ class Export:
         """Show now and then how far the task is."""
         if now - self._told_at < PROGRESS_SECONDS:
             return
-        self._told_at = now
-        counts = {export.folder: export.progress.counts for export in todo}
-        rows = [
-            f"{folder} {count.conversations:,} conversations and {count.messages:,} messages"
-            for folder, count in counts.items()
-        ]
-        usage = self._client.usage
-        share = f", {usage.percent:.0f} % of the limit used" if usage else ""
+        seconds, self._told_at = now - self._told_at, now
+        counts, usage = _sums(todo), self._client.usage
         calls = sum(export.progress.api_calls for export in todo)
-        log.info("%s; %d calls%s.", "; ".join(rows), calls, share)
+        rate, self._told_calls = (calls - self._told_calls) / seconds, calls
+        said = [_counted(counts), f"{lines.count(calls, 'call')} ({rate:.1f}/s)"]
+        if usage:
+            said.append(f"{usage.percent:.0f} % of the limit used")
+        # How far the list has come that has come the least far.
+        walks = [
+            walk for walk in (export.progress.walk for export in todo) if walk.phase is Phase.WALK and walk.order.oldest
+        ]
+        back = max((walk.order.oldest[0] for walk in walks), default=None)
+        if back is not None:
+            said.append(f"lists back to {utc(back):%Y-%m-%d %H:%M}")
+        tell(log, INFO, f"{'; '.join(said)}.", **counts, api_calls=calls, calls_per_second=round(rate, 2))
+
+
+def _sums(todo: Sequence[FolderExport]) -> dict[str, int]:
+    counts = [export.progress.counts for export in todo]
+    return {name: sum(getattr(count, name) for count in counts) for name in ("conversations", "messages")}
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return " and ".join(lines.count(number, name[:-1]) for name, number in counts.items())
 
 
 def _said(error: BaseException) -> str:

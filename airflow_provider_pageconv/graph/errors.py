@@ -129,6 +129,11 @@ class GraphTooLargeError(GraphTransientError):
     """The answer would be too large: ask for less, never for the same again."""
 
 
+_WHOSE = {4: "the app's", 17: "the user's", 32: "the Page's", 341: "the app's", 613: "the Page's"}
+_WHOSE |= {80001: "the Page's", 80002: "the Instagram account's", 80006: "the Page's"}
+"""Of the codes of limits, https://developers.facebook.com/docs/graph-api/overview/rate-limiting"""
+
+
 class GraphRateLimitError(GraphError):
     """A limit is reached: stop calling, come back later.
 
@@ -142,3 +147,11 @@ class GraphRateLimitError(GraphError):
         super().__init__(meaning, **facts)  # type: ignore[arg-type]
         self.retry_after = retry_after
         self.usage = usage
+
+    @property
+    def brief(self) -> str:
+        """Whose limit it is, for a line that says until when: ``the Page's limit is reached (80006)``."""
+        whose = _WHOSE.get(self.code or 0)
+        if whose is None:
+            return self.meaning if self.code is None else f"{self.meaning} ({self.code})"
+        return f"{whose} limit is reached ({self.code})"

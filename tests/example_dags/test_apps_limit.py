@@ -32,7 +32,7 @@ STEPS, JITTER = (20.0, 40.0, 80.0, 120.0), 2.0
 ROUNDED = 2.0
 """Seconds that a wait may look shorter: its log cuts the end to whole ones, and is written a moment after the beginning."""
 
-_WAITING = re.compile(r"^Graph API error 4: .* Waiting until (\S+?)\.$")
+_WAITING = re.compile(r"^Waiting until .*: the app's limit is reached \(4\)\.$")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def _waits(airflow: Deployment) -> list[Wait]:
     for log in airflow.task_logs.glob(f"dag_id={DAG}/run_id=*/task_id=export/**/*.log"):
         for line in log.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
-            if found := _WAITING.search(entry["event"]):
+            if _WAITING.search(entry["event"]):
                 begin = _moment(entry["timestamp"])
-                waits.append(Wait(begin, (_moment(found.group(1)) - begin).total_seconds()))
+                waits.append(Wait(begin, (_moment(entry["until"]) - begin).total_seconds()))
     return waits
 
 

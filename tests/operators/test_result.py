@@ -10,9 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk import Asset, AssetAlias, ObjectStoragePath
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from airflow_provider_pageconv.assets import page_asset
+from airflow_provider_pageconv.lines import LONGEST
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import assert_holds, owed
 from tests.operators.running import CONNECTION, connection, operator, run
@@ -197,16 +199,51 @@ def test_after_a_clear_the_run_exports_anew(box: Sandbox, tmp_path: Path) -> Non
     assert not before & {entry["path"] for entry in manifest["files"]}
 
 
+def test_an_alias_becomes_the_pages_own_asset(box: Sandbox, tmp_path: Path) -> None:
+    """So many Pages that share an outlet are told apart, and a consumer can wait for one of them."""
+    place, alias = (tmp_path / "export").as_uri(), AssetAlias("pages")
+    events = OutletEventAccessors()
+    result = run(place, more={"outlet_events": events}, folders="inbox", outlets=[alias])
+    [event] = events[alias].asset_alias_events
+    asset = page_asset(place, box.page.id)
+    assert (event.dest_asset_key.name, event.dest_asset_key.uri) == (asset.name, asset.uri)
+    assert event.extra == result
+
+
+@pytest.mark.parametrize(
+    "destination, root",
+    [
+        ("file:///data/export/", "file:///data/export"),
+        ("s3://my_conn@bucket/a b", "s3://bucket/a%20b"),
+        (ObjectStoragePath("file:///data/ü"), "file:///data/%C3%BC"),
+    ],
+)
+def test_producer_and_consumer_name_the_same_asset(destination: Any, root: str) -> None:
+    """Whatever the connection, the platform's case, and letters that Airflow does not take."""
+    asset = page_asset(destination, "123", "Instagram")
+    assert asset.uri == f"{root}/_manifests/platform=instagram/page_id=123"
+
+
+@pytest.mark.parametrize("wrong", [{"page_id": "no number"}, {"platform": "whatsapp"}, {"destination": "bucket"}])
+def test_an_asset_of_what_cannot_be_exported_is_refused(wrong: dict[str, Any]) -> None:
+    """In the sentence that the operator has for it."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        page_asset(**{"destination": "file:///data", "page_id": "1", **wrong})
+
+
 def test_progress_and_a_summary_are_in_the_log(box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """For who reads along."""
     with caplog.at_level("INFO"):
         result = run((tmp_path / "export").as_uri(), folders="inbox")
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_pageconv")]
-    assert lines[0] == f"Exporting inbox of the Page {box.page.id} on messenger, window all."
-    assert lines[-1] == (
-        f"Exported {result['conversations']} conversations and {result['messages']} messages with {result['api_calls']} calls."
-    )
-    assert lines.index("::group::Summary") < lines.index("::endgroup::")
+    assert lines[0] == f"Exporting Page {box.page.id} (messenger), all messages: inbox."
+    told = f"{result['conversations']} conversations, {result['messages']} messages"
+    assert lines[-3].startswith(f"inbox: {told}")
+    assert lines[-2] == f"In {result['destination']}: _manifests/platform=messenger/page_id={box.page.id}"
+    assert lines[-1].startswith(f"Exported Page {box.page.id}: {told}")
+    assert lines[-1].endswith(f", {result['api_calls']} calls.")
+    assert [line for line in lines if len(line) > LONGEST] in ([], [lines[-2]])  # a path stays whole, to be copied
+    assert len(set(lines)) == len(lines)
 
 
 def test_the_fields_that_hold_templates_are_those_that_users_hold_on_to() -> None:

@@ -249,7 +249,7 @@ def test_an_end_within_two_weeks_is_warned_of(
         result = export("ENDS")
     expected = sentence.format(ends)
     assert result["warnings"] == [expected]
-    assert expected in caplog.text
+    assert expected in " ".join(message.strip() for message in caplog.messages)
     assert [manifest["warnings"] for manifest in local(tmp_path).manifests().values()] == [[expected]] * 4
 
 
@@ -275,7 +275,8 @@ def test_a_version_that_is_not_there_is_told_in_manifest_and_summary(
         "the connection."
     )
     assert result["warnings"].count(warning) == 1
-    assert caplog.messages.count(warning) == 2  # when it is seen, and in the summary
+    told = " ".join(message.strip() for message in caplog.messages)
+    assert told.count(warning) == 2  # when it is seen, and in the summary
     assert [manifest["warnings"].count(warning) for manifest in local(tmp_path).manifests().values()] == [1] * 4
 
 

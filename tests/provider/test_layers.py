@@ -22,22 +22,24 @@ PACKAGE = Path(airflow_provider_pageconv.__file__).parent
 MAY_IMPORT = {
     "provider": set(),
     "compat": set(),
+    "assets": {"parameters"},
+    "lines": set(),
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
-    "dump": {"graph", "times", "json_text"},
+    "dump": {"graph", "lines", "times", "json_text"},
     "sandbox": set(),
     "hooks": {"compat", "graph", "parameters", "provider"},
     "parameters": {"compat", "graph", "dump", "times"},
     "triggers": set(),
-    "sensors": {"compat", "graph", "hooks", "parameters", "triggers", "times"},
-    "operators": {"compat", "graph", "dump", "hooks", "parameters", "triggers", "times"},
+    "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "parameters", "triggers", "times"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
     "demo": {"demo_pages", "demo_stage", "standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
+WITHOUT_AIRFLOW = ("provider", "lines", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` likewise.
 GRAPH_MAY_IMPORT = {
     "usage": set(),

@@ -367,7 +367,7 @@ class TestLettingGoInTime:
     def test_it_lets_go_between_two_calls_and_comes_back_soon(self) -> None:
         """After the checkpoints; not at once, for Airflow fails a task that it queues again before it knows of its end."""
         task = Task(FOUR, policy=Policy(release_after=timedelta(seconds=2.5)), seconds=1.0, put_seconds=2.0)
-        with pytest.raises(LetGo, match="it lets go of its worker and comes back") as caught:
+        with pytest.raises(LetGo, match="after 2 s the export makes room for others") as caught:
             task.run()
         assert caught.value.moment >= START + timedelta(seconds=2.5 + 20)
         made = len(task.calls)

@@ -15,11 +15,11 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.models.trigger import Trigger
-from airflow.providers.standard.triggers import temporal
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.serde import deserialize, serialize
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_pageconv import triggers
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
 
@@ -76,8 +76,8 @@ class TestSerialized:
         assert deferral.trigger.serialize() == (PATH, {"moment": MOMENT})
 
 
-class FakeAirflowTime:
-    """The clock and the sleep of Airflow's trigger; the clock may jump."""
+class FakeTime:
+    """The clock and the sleep of the trigger; the clock may jump."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, jumps: dict[int, timedelta] | None = None) -> None:
         self.now = MOMENT - timedelta(hours=3)
@@ -88,10 +88,16 @@ class FakeAirflowTime:
             self.naps.append(seconds)
             self.now += timedelta(seconds=seconds) + self._jumps.get(len(self.naps), timedelta(0))
 
-        monkeypatch.setattr(temporal, "asyncio", SimpleNamespace(sleep=sleep))
-        monkeypatch.setattr(
-            temporal, "timezone", SimpleNamespace(**{**vars(temporal.timezone), "utcnow": lambda: self.now})
-        )
+        monkeypatch.setattr(triggers, "asyncio", SimpleNamespace(sleep=sleep))
+        monkeypatch.setattr(triggers, "_now", lambda: self.now)
+
+
+def test_it_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Until when it waits is in the task's log before it begins; Airflow's own trigger says every second that it sleeps."""
+    moment = datetime.now(timezone.utc) + timedelta(seconds=0.05)
+    with caplog.at_level(logging.INFO):
+        asyncio.run(events(PageConversationsRateLimitTrigger(moment)))
+    assert caplog.records == []
 
 
 class TestClock:
@@ -99,21 +105,21 @@ class TestClock:
 
     def test_it_fires_at_the_moment_and_not_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A second later at most."""
-        clock = FakeAirflowTime(monkeypatch)
+        clock = FakeTime(monkeypatch)
         [event] = asyncio.run(events(PageConversationsRateLimitTrigger(MOMENT)))
         assert event.payload == MOMENT
         assert MOMENT <= clock.now <= MOMENT + timedelta(seconds=1)
 
     def test_a_clock_that_is_put_back_makes_it_wait_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is no sum of naps."""
-        clock = FakeAirflowTime(monkeypatch, {1: timedelta(hours=-2), 5: timedelta(minutes=-7)})
+        clock = FakeTime(monkeypatch, {1: timedelta(hours=-2), 5: timedelta(minutes=-7)})
         asyncio.run(events(PageConversationsRateLimitTrigger(MOMENT)))
         assert MOMENT <= clock.now <= MOMENT + timedelta(seconds=1)
         assert sum(clock.naps) > 5 * 3600
 
     def test_a_moment_that_is_over_fires_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As after a triggerer that was down."""
-        clock = FakeAirflowTime(monkeypatch)
+        clock = FakeTime(monkeypatch)
         clock.now = MOMENT + timedelta(hours=1)
         assert len(asyncio.run(events(PageConversationsRateLimitTrigger(MOMENT)))) == 1
         assert clock.naps == []
