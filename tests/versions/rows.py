@@ -21,15 +21,16 @@ such as MWAA install by them.
 """
 
 FAB = "apache-airflow-providers-fab"
-OF_ITS_DAY, NEWEST, LEAST = "of its day", "newest", "least"
+OF_ITS_DAY, OURS_NEWEST, NEWEST, LEAST = "of its day", "ours newest", "newest", "least"
 
 
 @dataclass(frozen=True)
 class Row:
     """One environment.
 
-    :param libraries: ``of its day``: as the release's own constraints have them; ``newest``: what resolves today; ``least``: of
-        what our ``pyproject.toml`` names the oldest that it allows, and of everything else what was there on that day.
+    :param libraries: ``of its day``: as the release's own constraints have them; ``newest``: what resolves today, which old
+        releases of Airflow do not survive; ``ours newest``, ``least``: of what our ``pyproject.toml`` names the newest that resolves,
+        or the oldest that it allows, and of everything else what was there on that day.
     :param extra: one of our extras, installed as well.
     :param beside: a provider that a managed service brings along.
     """
@@ -50,10 +51,10 @@ class Row:
 ROWS = (
     Row("3.0.6", "3.10", LEAST),
     Row("3.0.6", "3.12", OF_ITS_DAY, beside=FAB),
-    Row("3.0.6", "3.11", NEWEST),
-    Row("3.1.0", "3.10", LEAST),
+    Row("3.0.6", "3.11", OURS_NEWEST),
+    Row("3.1.0", "3.10", OF_ITS_DAY),
     Row("3.1.8", "3.12", OF_ITS_DAY, beside=FAB),
-    Row("3.1.8", "3.13", NEWEST),
+    Row("3.1.8", "3.13", OURS_NEWEST),
     Row("3.2.0", "3.11", OF_ITS_DAY),
     Row("3.2.2", "3.13", OF_ITS_DAY),
     Row("3.3.0", "3.12", OF_ITS_DAY),

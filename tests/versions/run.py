@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_pageconv.standalone import without_airflow
-from tests.versions.rows import DAYS, EXTRAS, LEAST, NEWEST, ROWS, Row
+from tests.versions.rows import DAYS, EXTRAS, LEAST, NEWEST, OURS_NEWEST, ROWS, Row
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -89,6 +90,9 @@ def install(row: Row, python: str, wheel: Path, folder: Path) -> str:
     if row.libraries != NEWEST:
         options += ["--exclude-newer", DAYS[row.airflow]]
     wanted = [ours, f"apache-airflow=={row.airflow}", *filter(None, [row.beside])]
+    if row.libraries == OURS_NEWEST:
+        for name in (*SHOWN, "urllib3", "charset-normalizer", "idna", "certifi"):
+            options += ["--exclude-newer-package", f"{name}=2100-01-01"]
     if row.libraries == LEAST:
         floors = folder / "floors.txt"
         floors.write_text("".join(f"{floor}\n" for floor in least(row.extra)), encoding="utf-8")
@@ -210,18 +214,22 @@ def main() -> int:
     rows = [row for row in (*ROWS, *EXTRAS) if not asked.rows or any(word in row.name for word in asked.rows)]
     shutil.rmtree(asked.into / "dist", ignore_errors=True)
     wheel = build(asked.into / "dist")
-    results, missing = [], []
-    for row in rows:
+
+    def try_and_tell(row: Row) -> Result | None:
         began = time.monotonic()
         result = try_row(row, wheel, asked.into)
-        if result is None:
-            missing.append(row)
-            print(f"{row.name}: no Python {row.python} here", flush=True)
-            continue
-        results.append(result)
         shutil.rmtree(asked.into / row.name / "venv", ignore_errors=True)
-        took = time.monotonic() - began
-        print(f"{row.name}: {'FAILED: ' + result.sentence if result.sentence else 'passes'} ({took:.0f} s)", flush=True)
+        if result is None:
+            print(f"{row.name}: no Python {row.python} here", flush=True)
+        else:
+            said = f"FAILED: {result.sentence}" if result.sentence else "passes"
+            print(f"{row.name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
+        return result
+
+    with ThreadPoolExecutor(2) as pool:  # most of a trial is waiting for a limit
+        tried = list(pool.map(try_and_tell, rows))
+    results = [result for result in tried if result is not None]
+    missing = [row for row, result in zip(rows, tried, strict=True) if result is None]
     text = table(results, missing)
     print(text)
     if asked.table and not asked.rows:

@@ -18,7 +18,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from importlib import metadata
@@ -77,9 +76,8 @@ def metadata_is_read(environment: dict[str, str]) -> None:
 
 def form(airflow: Standalone) -> str:
     """How the connection form looks, as the API server hands it to the UI."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{airflow.url}/ui/connections/hook_meta", timeout=90) as answer:
-        forms = [one for one in json.load(answer) if one["connection_type"] == "pageconv"]
+    shown = airflow.api("GET", "/connections/hook_meta", root="/ui")
+    forms = [one for one in shown if one["connection_type"] == "pageconv"]
     check(len(forms) == 1, f"the connection form is there {len(forms)} times")
     fields = forms[0]["extra_fields"] or {}
     if not fields:
