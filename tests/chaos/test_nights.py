@@ -435,6 +435,7 @@ class Nights(RuleBasedStateMachine):
             at = self.random.randint(1, 50)
             after = self.random.random() < 0.5
             if self.random.random() < 0.4:
+                run.has_looked |= not run.keeps
                 run.keeps = not run.keeps
                 met["keep_deleted changed between tries"] += 1
             if self.random.random() < 0.2:

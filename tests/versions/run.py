@@ -213,6 +213,8 @@ def main() -> int:
     asked = arguments.parse_args()
     rows = [row for row in (*ROWS, *EXTRAS) if not asked.rows or any(word in row.name for word in asked.rows)]
     shutil.rmtree(asked.into / "dist", ignore_errors=True)
+    for version in sorted({row.python for row in rows}):
+        print(f"Python {version}: {interpreter(version) or 'none here'}", flush=True)
     wheel = build(asked.into / "dist")
 
     def try_and_tell(row: Row) -> Result | None:

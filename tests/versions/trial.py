@@ -1,6 +1,6 @@
 """Tries the installed wheel on the installed Airflow: with the metadata, the form, the export and the sensor, under a scheduler.
 
-It runs in an environment that has nothing of the tests, and takes nothing of this repository but the DAGs beside it. What it
+It runs in an environment that has nothing of the tests, and takes nothing of this repository but DAGs. What it
 found is the last line that it prints, as JSON; what is not as it should be ends it with a sentence.
 
     python trial.py FOLDER
@@ -28,9 +28,10 @@ from airflow_provider_pageconv.provider import get_provider_info
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.standalone import Processes, Standalone
 
-WAYS = ("reschedule", "defer")
+WAYS = ("reschedule", "defer", "mapped")
 MODES = ("poke", "reschedule", "deferrable")
 SECONDS = 300
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
 NAMED = ("apache-airflow", "requests", "pendulum", "msgspec", "urllib3", "fsspec", "apache-airflow-providers-standard")
 
 
@@ -98,6 +99,17 @@ def kill_one(folder: Path, dag_id: str, box: Sandbox) -> None:
             return
         time.sleep(0.02)
     raise TrialError(f"{dag_id} did not come back from its limit within {SECONDS} s")
+
+
+def examples_are_read(environment: dict[str, str]) -> None:
+    """The example DAGs import and are serialized."""
+    environment = {**environment, "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES)}
+    for order in (["reserialize"], ["list", "-o", "json"]):
+        command = [sys.executable, "-m", "airflow", "dags", *order]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
+        check(done.returncode == 0, f"airflow dags {order[0]} failed:\n{done.stdout}{done.stderr}")
+    missing = [path.stem for path in EXAMPLES.glob("*.py") if path.stem not in done.stdout]
+    check(not missing, f"the example DAGs {missing} were not read:\n{done.stdout}{done.stderr}")
 
 
 def console(environment: dict[str, str], dag_id: str, token: str) -> bool:
@@ -215,11 +227,15 @@ def trial(folder: Path) -> dict[str, Any]:
         check(ended == wanted, f"the runs ended as {ended}")
         for way in WAYS:
             is_complete(served[f"export_{way}"], folder / "data" / way)
+            started = len(list((folder / "processes").glob(f"export_{way}.*")))
+            # It begins, comes back from the limit when that is over and not before, and begins again after the kill.
+            check(started == 3, f"export_{way} was started {started} times")
         assets = airflow.api("GET", "/assets/events")["asset_events"]
-        check(len(assets) == len(WAYS), f"{len(assets)} events of assets")
+        check(len(assets) == 2, f"{len(assets)} events of assets")
         check(all(event["extra"]["conversations"] == 400 for event in assets), f"the events say {assets}")
         secrets = [box.token for box in served.values()]
         processes.stop()  # else its scheduler takes up the run as well
+        examples_are_read(airflow.environment)
         told = console(airflow.environment, "refused", served["refused"].token)
     last = tries(folder / "home" / "airflow.db")
     wanted_tries = {name: 2 if name.startswith("export") else 1 for name in runs}

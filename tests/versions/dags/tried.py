@@ -40,6 +40,12 @@ for way in ("reschedule", "defer"):
             outlets=[Asset(name=f"conversations_{way}", uri=PLACES[way])],
         )
 
+if "mapped" in PLACES:
+    with DAG(dag_id="export_mapped", schedule=None, max_active_runs=1):
+        Export.partial(
+            task_id="export", pageconv_conn_id="export_mapped", retries=2, retry_delay=timedelta(seconds=2)
+        ).expand(destination=[PLACES["mapped"]])
+
 for mode in ("poke", "reschedule", "deferrable"):
     with DAG(dag_id=f"sense_{mode}", schedule=None, max_active_runs=1):
         PageConversationsRateLimitSensor(
