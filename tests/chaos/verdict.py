@@ -193,7 +193,9 @@ class Verdict:
         if self.run.window.since is None:
             # Each thread was read to its end. A try that was to leave out what is gone has also looked for deleted threads.
             deleted = {key for key, one in self.messages.items() if one["_conversation_id"] not in look.folders}
-            assert len(gone) <= self.manifest["messages_gone"] <= len(gone | (deleted if self.run.has_looked else set()))
+            assert (
+                len(gone) <= self.manifest["messages_gone"] <= len(gone | (deleted if self.run.has_looked else set()))
+            )
             assert self.run.keeps or not gone, f"unsent messages stay: {gone}"
         if not self.run.keeps:
             assert set(self.conversations) <= set(look.folders), "deleted conversations stay"
