@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from airflow.sdk import Asset
 
 from airflow_provider_pageconv.hooks import PageConversationsHook
 from airflow_provider_pageconv.sandbox import Sandbox
@@ -35,13 +36,23 @@ def test_the_first_example_is_a_dag(airflow_home: Path, tmp_path: Path) -> None:
     """Airflow reads it without an error: one task, and a timetable that has a data interval."""
     from airflow.dag_processing.dagbag import DagBag
 
-    [code] = blocks("python")
+    code, _ = blocks("python")
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     bag = DagBag(tmp_path)
     assert not bag.import_errors
     [dag] = bag.dags.values()
     assert [task.task_id for task in dag.tasks] == ["export"]
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
+
+
+def test_the_asset_of_one_page_is_named_as_it_is_shown() -> None:
+    """The second example names the Page's manifests in the data set of the first."""
+    _, code = blocks("python")
+    found: dict[str, list[Asset]] = {}
+    exec(code, {}, found)
+    assert [asset.uri for asset in found["schedule"]] == [
+        "s3://my-bucket/pages/_manifests/platform=messenger/page_id=100200300400500"
+    ]
 
 
 def test_the_connections_are_read_as_they_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
