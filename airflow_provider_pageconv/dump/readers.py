@@ -544,7 +544,7 @@ class Readers:
             self._note_control(listed, proven=True)
             self._progress.controls_refused.clear()
             return False
-        gone, was_limit = self._rounds.control_answered()
+        gone, was_limit = self._rounds.control_answered(times.monotonic)
         for hashed in gone:
             if self._readings[hashed].thread.check:
                 self._progress.gone.append(hashed.hex())

@@ -13,6 +13,13 @@ from enum import Enum
 AGAIN_AFTER = 60.0
 """Seconds after a thread's last answer before it is asked again."""
 
+LONGEST_ROUND = 120.0
+"""Seconds between the two controls of a round. Where it took longer, because an answer did not come, a limit may have come and gone
+between them; then it says nothing, and the threads are asked again."""
+
+MOST_LONG_ROUNDS = 3
+"""In a row, after which the last one counts whatever it took: an API that is slow for good is no reason to ask for ever."""
+
 
 class Stage(Enum):
     """Where a round is."""
@@ -29,6 +36,8 @@ class Rounds:
 
     :param aside: when each last gave that answer, seconds since 1970.
     :param asked: those of the round under way that are still to be asked.
+    :param began: when the control before it was answered, by the monotonic clock.
+    :param long_rounds: how many in a row took too long to say anything.
     """
 
     aside: dict[bytes, float] = field(default_factory=dict)
@@ -36,6 +45,8 @@ class Rounds:
     asked: set[bytes] = field(default_factory=set)
     members: set[bytes] = field(default_factory=set)
     came_back: bool = False
+    began: float = 0.0
+    long_rounds: int = 0
 
     def set_aside(self, thread: bytes, now: float) -> None:
         """A thread answered that it does not exist."""
@@ -68,16 +79,21 @@ class Rounds:
         self.members = set(self.aside)
         self.came_back = False
 
-    def control_answered(self) -> tuple[set[bytes], bool]:
+    def control_answered(self, now: float) -> tuple[set[bytes], bool]:
         """The control was answered well.
 
+        :param now: by the monotonic clock.
         :return: at the end of a round, the threads that are gone, and whether it was a limit.
         """
         if self.stage is Stage.CONTROL_BEFORE:
-            self.stage, self.asked = Stage.ASKING, set(self.members)
+            self.stage, self.asked, self.began = Stage.ASKING, set(self.members), now
             return set(), False
         gone = set() if self.came_back else self.members
         self.stage, self.members = Stage.NONE, set()
+        if gone and now - self.began > LONGEST_ROUND and self.long_rounds + 1 < MOST_LONG_ROUNDS:
+            self.long_rounds += 1
+            return set(), False
+        self.long_rounds = 0
         return gone, self.came_back
 
     def void(self, now: float) -> None:

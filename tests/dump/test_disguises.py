@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,45 @@ def test_threads_of_a_round_are_gone_only_if_none_of_it_comes_back(tmp_path: Pat
     assert manifest["messages"] == 7 * 60 + 25
     assert asked == {**dict.fromkeys(names, 1), **dict.fromkeys(names[:4], 2), names[5]: 3}
     assert time.passed < 5 * 60
+
+
+@pytest.mark.parametrize("slow_rounds", [1, 2])
+def test_a_spell_that_comes_and_goes_between_the_controls_of_a_round_that_took_long_loses_nothing(
+    slow_rounds: int, tmp_path: Path
+) -> None:
+    """An answer that does not come for minutes lets a whole spell fit in: such a round says nothing, and there is another."""
+    files, time = local(tmp_path), SimulatedTime(NOW)
+    with box_of() as box:
+        lost = list(box.page.threads())[2].id
+        box.faults.add(
+            Fault(code=100, subcode=33, on="messages", thread=lost, times=1 + slow_rounds, when=_slowly(time))
+        )
+        manifest = export_in_time(box, store_of(files), time=time)
+        assert_holds(files, owed(box.data()))
+    assert manifest["conversations_unavailable"] == 0
+    assert manifest["warnings"] == []
+
+
+def test_rounds_that_always_take_long_come_to_their_end(tmp_path: Path) -> None:
+    """After three of them the last one counts: an API that is slow for good is not asked for ever."""
+    files, time = local(tmp_path), SimulatedTime(NOW)
+    with box_of() as box:
+        lost = list(box.page.threads())[2].id
+        box.faults.add(Fault(code=100, subcode=33, on="messages", thread=lost, when=_slowly(time)))
+        manifest = export_in_time(box, store_of(files), time=time)
+        asked = Counter(limit for thread, limit in messages_calls(box) if thread == lost)
+    assert asked == {"100": 1 + 3}
+    assert manifest["conversations_unavailable"] == 1
+
+
+def _slowly(time: SimulatedTime) -> Callable[[Any], bool]:
+    """Three minutes pass until the answer is there."""
+
+    def strike(_: Any) -> bool:
+        time.pass_(180)
+        return True
+
+    return strike
 
 
 def test_a_control_that_is_refused_is_a_limit_and_says_nothing_of_the_threads(tmp_path: Path) -> None:

@@ -149,17 +149,15 @@ def try_row(row: Row, wheel: Path, into: Path) -> Result | None:
 
 EXTRA = """
 import json, platform
-from importlib import metadata
+from importlib import import_module, metadata
+from importlib.util import find_spec
 names = {{"s3": "apache-airflow-providers-amazon", "gcs": "apache-airflow-providers-google",
          "azure": "apache-airflow-providers-microsoft-azure", "parquet": "pyarrow"}}
-if {scheme!r} != "None":
-    from airflow.providers_manager import ProvidersManager
-    from airflow.sdk.io import get_fs
-    from airflow_provider_pageconv.compat import BaseHook
-    import airflow.sdk.io.fs as stores
-    assert {scheme!r} in stores._register_filesystems(), "the file system is not there"
-else:
+if {extra!r} == "parquet":
     import pyarrow.parquet
+else:
+    stores = import_module("airflow.sdk.io.fs" if find_spec("airflow.sdk.io.fs") else "airflow.io")  # the second until 3.1
+    assert stores.has_fs({scheme!r}), "Airflow has no file system for {scheme}://"
 print(json.dumps({{"python": platform.python_version(), "form": "", "seconds": 0,
                   "versions": {{name: metadata.version(name) for name in ("apache-airflow", names[{extra!r}])}}}}))
 """
