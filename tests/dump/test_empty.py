@@ -86,6 +86,7 @@ def test_where_it_is_an_error_nothing_is_published_and_the_next_try_looks_again(
     """Also a folder whose list came with one call waits for the others; what came in meanwhile is found."""
     files = local(tmp_path)
     with box_of() as box:
+        box.faults.add(Fault("slow", folder="spam", times=1))  # the others would be published long before
         with pytest.raises(FoldersFailed) as caught:
             exporting(box, store_of(files), FOLDERS, on_empty="fail").run()
         assert str(caught.value) == f"inbox, other, page_done, spam: {NOTHING}"

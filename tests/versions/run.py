@@ -136,11 +136,14 @@ def try_row(row: Row, wheel: Path, into: Path) -> Result | None:
     if sentence:
         return Result(row, sentence, {})
     inside = str(folder / "venv" / "bin" / "python")
-    # Compiled beforehand: each of Airflow's processes starts ten seconds earlier.
-    subprocess.run([inside, "-m", "compileall", "-qq", str(folder / "venv" / "lib")], env=environment(), check=False)
-    command = [inside, str(HERE / "trial.py"), str(folder / "trial")]
     if row.extra:
         command = [inside, "-c", EXTRA.format(extra=row.extra, scheme=SCHEMES.get(row.extra))]
+    else:
+        # Compiled beforehand: each of Airflow's processes starts ten seconds earlier.
+        subprocess.run(
+            [inside, "-m", "compileall", "-qq", str(folder / "venv" / "lib")], env=environment(), check=False
+        )
+        command = [inside, str(HERE / "trial.py"), str(folder / "trial")]
     done = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         return Result(row, done.stderr.strip()[-3000:], {})
