@@ -205,7 +205,7 @@ class FolderExport:
         goes_on = self.phase in (Phase.WALK, Phase.HEAD, Phase.AGAIN) and not self._readers.are_crowded
         if goes_on and not self._list_busy:
             yield Ask(self, Rank.LISTS, self._list_at)
-        self._readers.settle(times, idle=not goes_on)
+        self._changed |= self._readers.settle(times, idle=not goes_on)
         for target in self._readers.offers(times, idle=not goes_on):
             yield Ask(self, Rank.THREADS, target.at, target)
 

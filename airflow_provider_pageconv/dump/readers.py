@@ -203,11 +203,13 @@ class Readers:
 
     # ---- what is asked
 
-    def settle(self, times: Moments, *, idle: bool) -> None:
+    def settle(self, times: Moments, *, idle: bool) -> bool:
         """End the threads that need no call any more.
 
         :param idle: whether the list brings no further threads for now.
+        :return: whether there were any, which no checkpoint has yet.
         """
+        before = len(self._readings)
         if self._progress.short_in_vain >= _SHORT_IN_VAIN:
             for hashed in [one for one in self._ready if one not in self._pagers]:
                 if self._readings[hashed].thread.short:
@@ -215,6 +217,7 @@ class Readers:
                     self._end(hashed, self._readings[hashed], times)
         if self._refused and idle and not (self._ready or self._later or self._busy or self._rounds.aside):
             self._end_refused(times)
+        return len(self._readings) < before
 
     def offers(self, times: Moments, *, idle: bool) -> Iterator[Target]:
         """What may be asked next.

@@ -296,6 +296,25 @@ def test_a_parameter_or_permission_refused_for_one_thread_ends_that_thread(code:
     assert_tidy(files)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_record_of_a_thread_that_is_refused_while_all_wait_for_a_limit_is_in_the_files(
+    seed: int, tmp_path: Path
+) -> None:
+    """A checkpoint comes in the wait, and only after it is it settled that the refusal is the thread's own."""
+    files = local(tmp_path)
+    folders = {"inbox": 1, "spam": 1}
+    with Sandbox(conversations=0, folders=folders, messages=60, long_every=1, now=NOW, details="all") as box:
+        lost, other = (thread.id for thread in box.page.threads())
+        refused = box.faults.add(Fault(code=10, on="messages", thread=lost))
+        box.faults.add(Fault(code=80006, regain=3, on="messages", thread=other, times=1))
+        export = exporting(box, store_of(files), tuple(folders), policy=Policy(stay=True))
+        outcomes, _ = simulated(export, box, SimulatedTime(NOW), seed=seed)
+    records = files.records("conversations")
+    assert len(records) == sum(outcome.manifest["conversations"] for outcome in outcomes) == 2
+    assert [record["id"] for record in records if record["_unavailable"]] == [lost]
+    assert refused.fired == 1
+
+
 def test_a_refused_cursor_of_one_thread_is_none_of_the_thread_itself(tmp_path: Path) -> None:
     """It is begun again: a code says nothing by itself."""
     files = local(tmp_path)
