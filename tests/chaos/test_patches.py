@@ -40,6 +40,7 @@ TURNS_RED = {
     "1-what-says-it-is-gone-is-gone": "tests/dump/test_disguises.py::test_a_spell_on_all_threads_that_ends_loses_nothing",
     "1-controls-are-not-heeded": "tests/dump/test_disguises.py::test_after_a_round_whose_second_control_is_refused_nothing_is_gone",
     "1-a-round-that-took-long-counts": "tests/dump/test_disguises.py::test_a_spell_that_comes_and_goes_between_the_controls_of_a_round_that_took_long_loses_nothing",
+    "1-what-is-settled-late-is-not-written": "tests/dump/test_folders.py::test_the_record_of_a_thread_that_is_refused_while_all_wait_for_a_limit_is_in_the_files",
     "1-a-page-without-its-controls-is-at-its-limit": "tests/dump/test_disguises.py::test_where_all_that_gave_some_are_gone_the_list_shows_who_may_be_asked",
     "1-rows-that-come-again-end-a-thread": "tests/dump/test_lists.py::test_pages_of_a_thread_that_repeat_rows_while_it_is_read_again_lose_nothing",
     "1-what-lists-nothing-is-published": "tests/dump/test_empty.py",
