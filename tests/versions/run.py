@@ -50,9 +50,10 @@ def environment() -> dict[str, str]:
 
 
 def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run uv, which resolves for a day in the past, and for the oldest that is allowed."""
+    """Run uv, which resolves for a day in the past, and for the oldest that is allowed; it trusts whom the machine trusts."""
     command = [sys.executable, "-m", "uv", "--quiet", *arguments]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    trusting = {**environment(), "UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # the second until uv 0.11
+    return subprocess.run(command, env=trusting, capture_output=True, text=True, check=False)
 
 
 def interpreter(version: str) -> str | None:
