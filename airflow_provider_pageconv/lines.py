@@ -7,6 +7,7 @@ own, for whoever searches logs by machine.
 from __future__ import annotations
 
 import logging
+import sys
 import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
@@ -27,11 +28,11 @@ def tell(log: logging.Logger, level: int, text: str, **fields: Any) -> None:
 
 def _fields(fields: dict[str, Any]) -> AbstractContextManager[Any]:
     """Airflow puts what is bound to the context into each record, and drops the ``extra`` of the standard library."""
-    try:
-        from structlog.contextvars import bound_contextvars
-    except ImportError:  # without Airflow nobody writes records with fields
+    structlog = sys.modules.get("structlog.contextvars")
+    if structlog is None:  # where Airflow has not loaded it nobody writes records with fields
         return nullcontext()
-    return bound_contextvars(**fields)
+    found: AbstractContextManager[Any] = structlog.bound_contextvars(**fields)
+    return found
 
 
 def wrapped(text: str) -> list[str]:
