@@ -157,7 +157,7 @@ def test_a_refused_pace_is_halved_and_comes_back_step_by_step() -> None:
 def test_a_try_begins_with_the_pace_of_its_connection() -> None:
     """How fast an earlier one went is not kept."""
     task = Task({"inbox": 5}, [Page(), refused(code=613), refused(30 * MINUTE)], calls_per_second=TWO, seconds=0.1)
-    with pytest.raises(Exception, match="used up"):
+    with pytest.raises(Exception, match="limit is reached"):
         task.run()
     task.time.pass_(30 * 60)
     made = len(task.calls)
