@@ -265,6 +265,8 @@ def settings(home: Path, dags: Path) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         # SQLite lets one process write at a time; on a busy machine the others wait longer than its usual 5 s.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        # Whoever asks the API server waits for that as well, or a task fails that only had to wait.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # No proxy stands between processes of one machine.
         "NO_PROXY": "127.0.0.1,localhost",

@@ -25,6 +25,8 @@ WAITING = {MANY_PAGES: "up_for_reschedule", FOLDERS: "deferred"}
 DAY = timedelta(days=1)
 CALLS, WINDOW = 100, 60.0
 PAGES = 3
+END_SECONDS = 1200  # on a machine that stands still for a while a task may fail, and comes back after ten minutes
+pytestmark = pytest.mark.timeout(END_SECONDS + 300)
 
 
 @dataclass
@@ -98,7 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             environment[f"AIRFLOW_CONN_{name.upper()}"] = _connection(many, page.id, token)
         airflow = stack.enter_context(Deployment(home / "airflow", EXAMPLE_DAGS, environment).running())
         started = {name: airflow.unpause(name) for name in NAMES}
-        ended = {name: airflow.wait_for_end(name, run_id, timeout=420) for name, run_id in started.items()}
+        ended = {name: airflow.wait_for_end(name, run_id, timeout=END_SECONDS) for name, run_id in started.items()}
         time.sleep(1)  # the database is looked at once more
         yield Ran(
             airflow,
