@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 _Operator = TypeVar("_Operator")
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Stats as Stats
     from airflow.sdk import BaseHook as BaseHook
     from airflow.sdk import CronDataIntervalTimetable as CronDataIntervalTimetable
     from airflow.sdk import CronTriggerTimetable as CronTriggerTimetable
@@ -23,18 +24,21 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import AirflowRescheduleException as AirflowRescheduleException
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
     from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
+    from airflow.sdk.exceptions import TaskDeferred as TaskDeferred
 else:
     _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")  # the second until 3.1
     _HOMES = {
         "BaseHook": ("airflow.sdk", "airflow.hooks.base"),  # until 3.0
         "CronDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),  # until 3.1
         "CronTriggerTimetable": ("airflow.sdk", "airflow.timetables.trigger"),  # until 3.1
+        "Stats": ("airflow.providers.common.compat.sdk", "airflow.stats"),  # until 3.1, whose common.compat may lack it
         "conf": ("airflow.sdk.configuration", "airflow.configuration"),  # until 3.1
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
         "AirflowRescheduleException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,
         "AirflowSkipException": _EXCEPTIONS,
+        "TaskDeferred": _EXCEPTIONS,
     }
 
     def __getattr__(name: str) -> Any:

@@ -17,11 +17,13 @@ class LetGo(Exception):  # noqa: N818 - what was asked for, not a fault
     """Everything is safe; the task may let go of its worker and come back.
 
     :param moment: when to come back.
+    :param met_limit: whether it is for a limit that was just met.
     """
 
-    def __init__(self, moment: datetime, reason: str) -> None:
+    def __init__(self, moment: datetime, reason: str, *, met_limit: bool = False) -> None:
         super().__init__(reason)
         self.moment = moment
+        self.met_limit = met_limit
 
 
 class Stopped(Exception):  # noqa: N818 - told to stop, not a fault

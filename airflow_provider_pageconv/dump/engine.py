@@ -282,7 +282,7 @@ class Engine:
             return
         self._save_all()
         if until - now > IN_PLACE and not self._policy.stay:
-            self._end(LetGo(until, error.brief))  # who lets go says so
+            self._end(LetGo(until, error.brief, met_limit=True))  # who lets go says so
         else:
             tell(log, WARNING, f"Waiting {lines.until(until, now)}: {error.brief}.", until=iso(until), **_facts(error))
 

@@ -85,6 +85,8 @@ class Export:
         self._folders = folders
         self._client = client
         self._store = store
+        self.outcomes: dict[str, Outcome] = {}
+        """What is published by folder, by this try or an earlier one; whole when :meth:`run` has ended, however it did."""
         self._policy = policy
         self._settled = settled
         self._stop = Stop.NO
@@ -136,7 +138,7 @@ class Export:
         spec, now = self._spec, hands.clock()
         places = {folder: Place(spec.platform, spec.page_id, folder, spec.window.name) for folder in self._folders}
         destinations = {folder: self._destination(place) for folder, place in places.items()}
-        outcomes: dict[str, Outcome] = {}
+        self.outcomes = outcomes = {}
         for folder, destination in destinations.items():  # all refusals come before the first call
             published = destination.published()
             if published is not None and _is_ours(spec, published):
@@ -151,7 +153,7 @@ class Export:
             ]
             self._go_on(todo, list(outcomes))
             if todo:
-                outcomes.update(self._run(todo, hands))
+                self._run(todo, hands)
         for destination in destinations.values():
             destination.tidy()
         return [outcomes[folder] for folder in self._folders]
@@ -192,7 +194,7 @@ class Export:
         if published:
             tell(log, INFO, f"Published by an earlier try: {', '.join(published)}.")
 
-    def _run(self, todo: Sequence[FolderExport], hands: Hands) -> dict[str, Outcome]:
+    def _run(self, todo: Sequence[FolderExport], hands: Hands) -> None:
         clear_number = int(self._spec.run_key.get("clear_number") or 0)
         waiting = Limits.newest((folder.progress.waiting for folder in todo), clear_number)
         dropped = list(dict.fromkeys(name for folder in todo for name in folder.progress.dropped))
@@ -223,10 +225,12 @@ class Export:
         finally:
             for folder in todo:
                 folder.discard()
+            # Also where the others wait, or failed: for the next try it is an earlier one's.
+            places = {folder.folder: folder.destination.place for folder in todo}
+            for name, manifest in engine.done.manifests.items():
+                self.outcomes[name] = Outcome(places[name].manifest, manifest, new=True)
         if done.errors:
             raise FoldersFailed({name: done.errors[name] for name in self._folders if name in done.errors})
-        places = {folder.folder: folder.destination.place for folder in todo}
-        return {name: Outcome(places[name].manifest, one, new=True) for name, one in done.manifests.items()}
 
     def _report(self, todo: Sequence[FolderExport], now: float) -> None:
         """Show now and then how far the task is."""
