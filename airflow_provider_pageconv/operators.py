@@ -152,6 +152,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.pageconv_conn_id = pageconv_conn_id
         self._export: Export | None = None
         self._killed = False
+        self._tags: dict[str, str] = {}
         parameters.check(self._parameters())
 
     @classmethod
@@ -176,9 +177,12 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
         from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
+        from airflow_provider_pageconv.metrics import counted
 
+        self._tags = {name: getattr(context["ti"], name) for name in ("dag_id", "task_id")}
         try:
-            export, spec, folders = self._prepare(context)
+            with counted(self._tags):
+                export, spec, folders = self._prepare(context)
         except (ValueError, GraphAuthError, GraphPermissionError) as error:
             raise ExportFailed(str(error)) from None
         stretch = lines.window(spec.window.since, spec.window.until)
@@ -186,7 +190,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         tell(log, INFO, text, page_id=spec.page_id, platform=spec.platform, window=spec.window.name)
         gc.freeze()  # what Airflow has imported is not looked through again and again while records come and go
         try:
-            outcomes = export.run()
+            with counted(self._tags, lambda: export.outcomes.values()):
+                outcomes = export.run()
         except LetGo as pause:
             self._let_go(pause.moment, str(pause))
         except FoldersFailed as failed:
@@ -215,6 +220,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         checked = parameters.check(self._parameters(), rendered=True)
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
+        self._tags |= {"page_id": spec.page_id, "platform": spec.platform}
         try:
             path = ObjectStoragePath(self.destination)
             fs = path.fs

@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "parameters": {"compat", "graph", "dump", "times"},
     "triggers": set(),
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "parameters", "triggers", "times"},
+    "metrics": {"compat", "dump"},
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "metrics"}
+    | {"parameters", "triggers", "times"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
