@@ -20,12 +20,14 @@ from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.times import iso, round_up
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context, ObjectStoragePath
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
     from airflow_provider_pageconv.dump.export import Export
     from airflow_provider_pageconv.dump.spec import Spec
     from airflow_provider_pageconv.dump.summary import Outcome
+    from airflow_provider_pageconv.lineage import Ends
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +155,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._export: Export | None = None
         self._killed = False
         self._tags: dict[str, str] = {}
+        self._ends: Ends | None = None
+        self._outcomes: Mapping[str, Outcome] = {}
         parameters.check(self._parameters())
 
     @classmethod
@@ -216,6 +220,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow_provider_pageconv.dump.store import open_store
         from airflow_provider_pageconv.graph.limits import Policy
         from airflow_provider_pageconv.hooks import PageConversationsHook
+        from airflow_provider_pageconv.lineage import Ends
 
         checked = parameters.check(self._parameters(), rendered=True)
         hook = PageConversationsHook(checked["pageconv_conn_id"])
@@ -230,6 +235,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                 str(self.destination),
                 f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
             ) from error
+        self._ends = Ends(hook.settings.base_url, path.protocol, path.path, getattr(fs, "account_name", None))
         folders = checked["folders"] or FOLDERS[spec.platform]
         policy = Policy(
             fail=self.on_rate_limit == "fail",
@@ -256,6 +262,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
         result = summary(spec, without_connection_id(str(self.destination)), outcomes)
         self._tell(result)
+        self._outcomes = outcomes
         events = context.get("outlet_events")
         if events is None:
             return result
@@ -351,6 +358,12 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             cost += f", waited {lines.length(timedelta(seconds=result['waited_seconds']))}"
         figures = {name: result[name] for name in ("conversations", "messages", "api_calls", "waited_seconds", "bytes")}
         tell(log, INFO, f"Exported Page {result['page_id']}: {_counted(result)}, {cost}.", **figures)
+
+    def get_openlineage_facets_on_complete(self, ti: Any) -> OperatorLineage[Any, Any]:  # noqa: ARG002 - it is Airflow's to call
+        """The Page's folders in, the streams out; Airflow's OpenLineage provider asks for it in the worker, after the task."""
+        from airflow_provider_pageconv.lineage import facets
+
+        return facets(self._ends, self._outcomes)
 
     def on_kill(self) -> None:
         """Make no further call, make safe what was fetched, publish nothing."""

@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "parameters": {"compat", "graph", "dump", "times"},
     "triggers": set(),
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
+    "lineage": {"dump", "graph"},
     "metrics": {"compat", "dump"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "metrics"}
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "metrics"}
     | {"parameters", "triggers", "times"},
     "standalone": set(),
     "demo_stage": {"standalone"},
