@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 
 from airflow_provider_pageconv import lines, parameters
+from airflow_provider_pageconv.assets import without_connection_id
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.lines import tell
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_pageconv.dump.export import Export
     from airflow_provider_pageconv.dump.spec import Spec
     from airflow_provider_pageconv.dump.summary import Outcome
+    from airflow_provider_pageconv.live import Live
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +153,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.release_slot_after = release_slot_after
         self.pageconv_conn_id = pageconv_conn_id
         self._export: Export | None = None
+        self._live: Live | None = None
         self._killed = False
         parameters.check(self._parameters())
 
@@ -172,6 +175,29 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return self._run(context)
 
     def _run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_pageconv.compat import AirflowException, AirflowRescheduleException
+        from airflow_provider_pageconv.live import Live
+
+        self._live = Live(context.get("task_state_store"))
+        self._live.show({"state": "starting"})
+        try:
+            result = self._dump(context)
+        except AirflowRescheduleException:  # until when, and why, is shown
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, AirflowException) else type(error).__name__
+            self._live.show({"state": "failed", "reason": reason, "waiting": None, "expected_end": None})
+            raise
+        else:
+            figures = {name: result[name] for name in ("conversations", "messages", "api_calls")}
+            self._live.show(
+                {"state": "exported", "phase": "published", "waiting": None, "expected_end": None, **figures}
+            )
+            return result
+        finally:
+            self._live.close()
+
+    def _dump(self, context: Context) -> dict[str, Any]:
         from airflow_provider_pageconv.compat import AirflowException
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
@@ -224,6 +250,15 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                 str(self.destination),
                 f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
             ) from error
+        self._show(
+            {
+                "page_id": spec.page_id,
+                "platform": spec.platform,
+                "destination": without_connection_id(str(self.destination)),
+                "since": iso(spec.window.since) if spec.window.since else None,
+                "until": iso(spec.window.until) if spec.window.until else None,
+            }
+        )
         folders = checked["folders"] or FOLDERS[spec.platform]
         policy = Policy(
             fail=self.on_rate_limit == "fail",
@@ -234,7 +269,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._wait_until_settled(spec)
         spec = replace(spec, notes=tuple(hook.look_ahead(spec.page_id, spec.platform)))
         settled = spec.window.until + self.settle if spec.window.until else None
-        export = Export(spec, folders, hook.get_conn(spec.page_id), open_store(fs, path.path), policy, settled=settled)
+        client, store = hook.get_conn(spec.page_id), open_store(fs, path.path)
+        export = Export(spec, folders, client, store, policy, settled=settled, show=self._show)
         self._export = export
         if self._killed:
             export.kill()
@@ -245,7 +281,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow.sdk import Asset, AssetAlias
         from airflow.sdk.definitions.asset import AssetRef
 
-        from airflow_provider_pageconv.assets import page_asset, without_connection_id
+        from airflow_provider_pageconv.assets import page_asset
         from airflow_provider_pageconv.dump.summary import summary
 
         result = summary(spec, without_connection_id(str(self.destination)), outcomes)
@@ -313,6 +349,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         if self.on_rate_limit != "wait" and left > _IN_PLACE_SECONDS:
             self._let_go(moment, reason)
         tell(log, INFO, f"Waiting {lines.until(moment, datetime.now(timezone.utc))}: {reason}.", until=iso(moment))
+        self._show(_waiting(moment, reason))
         # A kill meanwhile is met before the first call.
         while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._killed:
             time.sleep(min(left, 1.0))
@@ -323,11 +360,17 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
         waiting = lines.until(moment, datetime.now(timezone.utc))
         tell(log, INFO, f"Waiting {waiting}, off the worker: {reason}.", until=iso(moment))
+        self._show(_waiting(moment, reason))
         if self.on_rate_limit == "defer":
             from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
 
             self.defer(trigger=PageConversationsRateLimitTrigger(moment), method_name="_resume")
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+
+    def _show(self, value: Mapping[str, Any]) -> None:
+        """Show how far the task is, where Airflow has a place for it."""
+        if self._live is not None:
+            self._live.show(value)
 
     def _tell(self, result: dict[str, Any]) -> None:
         """What an operator's log ends with: what was not as it should be, what each folder gave, where it lies, all of it."""
@@ -351,6 +394,10 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._killed = True
         if self._export is not None:
             self._export.kill()
+
+
+def _waiting(moment: datetime, reason: str) -> dict[str, Any]:
+    return {"state": "waiting", "waiting": {"until": iso(moment), "reason": reason}, "expected_end": None}
 
 
 def _counted(numbers: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "compat": set(),
     "assets": {"parameters"},
     "lines": set(),
+    "live": {"times"},
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
@@ -33,13 +34,13 @@ MAY_IMPORT = {
     "parameters": {"compat", "graph", "dump", "times"},
     "triggers": set(),
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "parameters", "triggers", "times"},
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "live", "parameters", "triggers", "times"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
     "demo": {"demo_pages", "demo_stage", "standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "lines", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
+WITHOUT_AIRFLOW = ("provider", "lines", "live", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` likewise.
 GRAPH_MAY_IMPORT = {
     "usage": set(),
