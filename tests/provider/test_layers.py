@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "triggers": set(),
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
     "operators": {"assets", "compat", "graph", "dump", "hooks", "lines", "live", "parameters", "triggers", "times"},
+    "plugin": {"compat"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
