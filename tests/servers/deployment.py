@@ -40,11 +40,12 @@ class Deployment(Standalone):
     :param home: its folder, and that of its logs.
     :param dags: the folder of its DAGs.
     :param environment: connections and settings beside its own.
+    :param prefix: the path below which it lies.
     """
 
-    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str], prefix: str = "") -> None:
         unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
-        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment))
+        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix)
         self.seen: list[Seen] = []
         self.shown: list[tuple[str, dict[str, Any]]] = []
         """What tasks showed in the Task State Store, by their DAG, each value once."""
