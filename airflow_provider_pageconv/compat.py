@@ -61,6 +61,19 @@ else:
         )
 
 
+def _is_newer_than_3_1() -> bool:
+    """From 3.2 on the SDK has exceptions of its own."""
+    return hasattr(import_module("airflow.sdk.exceptions"), "AirflowRescheduleException")
+
+
+def hosts_react() -> bool:
+    """Whether the UI gives plugins what they are built of: 3.0 knows none, 3.1 gives them no Chakra.
+
+    https://airflow.apache.org/docs/apache-airflow/stable/howto/custom-view-plugin.html
+    """
+    return _is_newer_than_3_1()
+
+
 def heed_reschedules(operator: type[_Operator]) -> type[_Operator]:
     """Have the scheduler heed the moment of an operator's ``AirflowRescheduleException``.
 
@@ -69,7 +82,7 @@ def heed_reschedules(operator: type[_Operator]) -> type[_Operator]:
 
     https://github.com/apache/airflow/blob/3.0.6/airflow-core/src/airflow/ti_deps/deps/ready_to_reschedule.py
     """
-    if hasattr(import_module("airflow.sdk.exceptions"), "AirflowRescheduleException"):  # as old as what is needed
+    if _is_newer_than_3_1():  # as old as what is needed
         return operator
     from airflow.sdk import BaseSensorOperator
 

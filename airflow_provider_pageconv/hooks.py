@@ -68,12 +68,30 @@ def read_settings(connection: Any) -> Settings:
     return Settings(
         base_url=_base_url(name, connection),
         credentials=Credentials(token, secret),
-        page_id=str(extra.get("page_id") or "").strip() or None,
+        page_id=_page_id(name, connection.login, extra),
         app_id=str(extra.get("app_id") or "").strip() or None,
         api_version=version,
         calls_per_second=_number(name, extra, "calls_per_second", 2.0, least=0.0, most=1000.0),
         timeout=_number(name, extra, "timeout", 60.0, least=0.1, most=3600.0),
     )
+
+
+def _page_id(name: str, login: str | None, extra: dict[str, Any]) -> str | None:
+    """The Page: in the extra, or in the login, which the connection form asks for it.
+
+    A login that is no number is not looked at: it was free for anything before the form asked for the Page there.
+
+    :raises ValueError: it names another Page than the extra.
+    """
+    in_extra = str(extra.get("page_id") or "").strip()
+    in_login = (login or "").strip()
+    if not (in_login.isascii() and in_login.isdecimal()):
+        return in_extra or None
+    if in_extra and in_extra != in_login:
+        raise ValueError(
+            f"The {name} names two Pages, {in_login} as its login and {in_extra} as its extra's page_id: leave one of them."
+        )
+    return in_login
 
 
 def _base_url(name: str, connection: Any) -> str:
@@ -99,6 +117,8 @@ def _base_url(name: str, connection: Any) -> str:
     if parts.scheme == "http" and hostname not in _LOOPBACK:
         raise ValueError(f"The host of the {name} is {hostname!r} over plain http: {allowed}.")
     netloc = f"[{hostname}]" if ":" in hostname else hostname
+    if parts.scheme == "https" and port == 443:  # which the form suggests, and goes without saying
+        port = None
     return f"{parts.scheme}://{netloc}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 

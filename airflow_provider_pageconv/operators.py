@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 
 from airflow_provider_pageconv import lines, parameters
+from airflow_provider_pageconv.assets import without_connection_id
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.lines import tell
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_pageconv.dump.spec import Spec
     from airflow_provider_pageconv.dump.summary import Outcome
     from airflow_provider_pageconv.lineage import Ends
+    from airflow_provider_pageconv.live import Live
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +155,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.release_slot_after = release_slot_after
         self.pageconv_conn_id = pageconv_conn_id
         self._export: Export | None = None
+        self._live: Live | None = None
         self._killed = False
         self._tags: dict[str, str] = {}
         self._ends: Ends | None = None
@@ -177,6 +180,29 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         return self._run(context)
 
     def _run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_pageconv.compat import AirflowException, AirflowRescheduleException
+        from airflow_provider_pageconv.live import Live
+
+        self._live = Live(context.get("task_state_store"))
+        self._live.show({"state": "starting"})
+        try:
+            result = self._dump(context)
+        except AirflowRescheduleException:  # until when, and why, is shown
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, AirflowException) else type(error).__name__
+            self._live.show({"state": "failed", "reason": reason, "waiting": None, "expected_end": None})
+            raise
+        else:
+            figures = {name: result[name] for name in ("conversations", "messages", "api_calls")}
+            self._live.show(
+                {"state": "exported", "phase": "published", "waiting": None, "expected_end": None, **figures}
+            )
+            return result
+        finally:
+            self._live.close()
+
+    def _dump(self, context: Context) -> dict[str, Any]:
         from airflow_provider_pageconv.compat import AirflowException
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
@@ -236,6 +262,15 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                 f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
             ) from error
         self._ends = Ends(hook.settings.base_url, path.protocol, path.path, getattr(fs, "account_name", None))
+        self._show(
+            {
+                "page_id": spec.page_id,
+                "platform": spec.platform,
+                "destination": without_connection_id(str(self.destination)),
+                "since": iso(spec.window.since) if spec.window.since else None,
+                "until": iso(spec.window.until) if spec.window.until else None,
+            }
+        )
         folders = checked["folders"] or FOLDERS[spec.platform]
         policy = Policy(
             fail=self.on_rate_limit == "fail",
@@ -246,7 +281,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._wait_until_settled(spec)
         spec = replace(spec, notes=tuple(hook.look_ahead(spec.page_id, spec.platform)))
         settled = spec.window.until + self.settle if spec.window.until else None
-        export = Export(spec, folders, hook.get_conn(spec.page_id), open_store(fs, path.path), policy, settled=settled)
+        client, store = hook.get_conn(spec.page_id), open_store(fs, path.path)
+        export = Export(spec, folders, client, store, policy, settled=settled, show=self._show)
         self._export = export
         if self._killed:
             export.kill()
@@ -257,7 +293,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow.sdk import Asset, AssetAlias
         from airflow.sdk.definitions.asset import AssetRef
 
-        from airflow_provider_pageconv.assets import page_asset, without_connection_id
+        from airflow_provider_pageconv.assets import page_asset
         from airflow_provider_pageconv.dump.summary import summary
 
         result = summary(spec, without_connection_id(str(self.destination)), outcomes)
@@ -326,6 +362,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         if self.on_rate_limit != "wait" and left > _IN_PLACE_SECONDS:
             self._let_go(moment, reason)
         tell(log, INFO, f"Waiting {lines.until(moment, datetime.now(timezone.utc))}: {reason}.", until=iso(moment))
+        self._show(_waiting(moment, reason))
         # A kill meanwhile is met before the first call.
         while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._killed:
             time.sleep(min(left, 1.0))
@@ -336,11 +373,17 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
         waiting = lines.until(moment, datetime.now(timezone.utc))
         tell(log, INFO, f"Waiting {waiting}, off the worker: {reason}.", until=iso(moment))
+        self._show(_waiting(moment, reason))
         if self.on_rate_limit == "defer":
             from airflow_provider_pageconv.triggers import PageConversationsRateLimitTrigger
 
             self.defer(trigger=PageConversationsRateLimitTrigger(moment), method_name="_resume")
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+
+    def _show(self, value: Mapping[str, Any]) -> None:
+        """Show how far the task is, where Airflow has a place for it."""
+        if self._live is not None:
+            self._live.show(value)
 
     def _tell(self, result: dict[str, Any]) -> None:
         """What an operator's log ends with: what was not as it should be, what each folder gave, where it lies, all of it."""
@@ -370,6 +413,10 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self._killed = True
         if self._export is not None:
             self._export.kill()
+
+
+def _waiting(moment: datetime, reason: str) -> dict[str, Any]:
+    return {"state": "waiting", "waiting": {"until": iso(moment), "reason": reason}, "expected_end": None}
 
 
 def _counted(numbers: Mapping[str, Any]) -> str:

@@ -74,15 +74,20 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "airflow_provider_pageconv.hooks.PageConversationsHook",
                 "hook-name": "Facebook Page conversations",
                 "ui-field-behaviour": {
-                    # `port` and `schema` have no field of their own: a whole address goes into `host`.
-                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    # `schema` has no field of its own: a whole address goes into `host`. The Page's id has `login`, since the
+                    # form opens with the standard fields and folds up the others. `port` is there because Airflow 3.3.2
+                    # refuses to test a connection that was stored without one: https://github.com/apache/airflow/pull/73298
+                    "hidden-fields": ["schema", "extra"],
                     "relabeling": {
-                        "password": "Access token",
-                        "host": "Base address of the Graph API",
+                        "password": "Access token (required)",
+                        "login": "Page id",
+                        "host": "Graph API address",
                     },
                     # Airflow prefixes the names of the fields from `conn-fields` with `extra__pageconv__`.
                     "placeholders": {
                         "password": "the Page's access token, or a user's or system user's",
+                        "login": "the Page's numeric id, if tasks name none",
+                        "port": "443: without one, Airflow 3.3.2 refuses to test",
                         "host": "https://graph.facebook.com",
                         "page_id": "the Page's numeric id",
                         "app_secret": "the secret of the token's app",
@@ -93,12 +98,6 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
                 "conn-fields": {
-                    "page_id": _field(
-                        "Page id",
-                        "The numeric id of the Page whose conversations are exported where a task names none. May stay empty "
-                        "where each task names its Page, as with a user's or system user's token for many.",
-                        "string",
-                    ),
                     "app_secret": _field(
                         "App secret",
                         "The secret of the app that the token belongs to. If given, every call is signed with it "
@@ -128,6 +127,12 @@ def get_provider_info() -> dict[str, Any]:
                         "How many seconds an export waits for a server that says nothing: 60 if empty.",
                         "number",
                         minimum=1,
+                    ),
+                    "page_id": _field(
+                        "Page id in the extra",
+                        "The same as the Page id above: connections that were written as JSON have it here. One of the two is "
+                        "enough. May stay empty where each task names its Page, as with a user's or system user's token for many.",
+                        "string",
                     ),
                 },
             }

@@ -149,6 +149,7 @@ class Standalone:
     :param dags: the folder of its DAGs.
     :param environment: connections, variables and settings, beside or in place of its own.
     :param components: what is started, by the names of Airflow's commands.
+    :param prefix: the path below which it lies, such as ``/team/airflow``, as where several share one host.
     """
 
     def __init__(
@@ -158,13 +159,14 @@ class Standalone:
         dags: Path,
         environment: Mapping[str, str],
         components: Sequence[str] = ("api-server", "scheduler", "dag-processor", "triggerer"),
+        prefix: str = "",
     ) -> None:
         self.home = home
         self.processes = processes
         self._components = components
         self._port = free_port()
         self._token = ""
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self._port}{prefix}"
         self.task_logs = processes.logs / "airflow"
         self.environment = {
             **without_airflow(os.environ),

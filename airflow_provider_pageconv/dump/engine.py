@@ -19,6 +19,7 @@ from airflow_provider_pageconv import lines
 from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, NothingListed, Stopped, Superseded
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
+from airflow_provider_pageconv.dump.reporting import Stage, stage_of_list
 from airflow_provider_pageconv.dump.store import StoreError
 from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
@@ -130,7 +131,7 @@ class Engine:
     :param settled: when the window's late arrivals are in.
     :param if_empty: what ends all folders where none of them lists any thread; until that is known, none is published.
     :param stop: whether somebody asked for the stop; looked at in each turn.
-    :param report: told of every answer, for the progress that a task shows.
+    :param report: told of every turn, with the stages of all folders, for the progress that a task shows.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Engine:
         settled: datetime | None = None,
         if_empty: NothingListed | None = None,
         stop: Callable[[], Stop] = lambda: Stop.NO,
-        report: Callable[[], None] = lambda: None,
+        report: Callable[[dict[str, Stage]], None] = lambda _: None,
     ) -> None:
         self._folders = list(folders)
         self._client = client
@@ -193,6 +194,7 @@ class Engine:
             self._start_works()
             if not self._calls and not self._works and (self._ending or not self._live()):
                 break
+            self._report(self._stages())
             event = self._hands.next(self._sleep())
             if event is not None:
                 self._apply(event)
@@ -213,6 +215,18 @@ class Engine:
         """The folders that are neither published nor ended by an error."""
         ended = self.done.manifests.keys() | self.done.errors.keys()
         return [folder for folder in self._folders if folder.folder not in ended]
+
+    def _stages(self) -> dict[str, Stage]:
+        return {folder.folder: self._stage(folder) for folder in self._folders}
+
+    def _stage(self, folder: FolderExport) -> Stage:
+        if folder.folder in self.done.errors:
+            return Stage.FAILED
+        if folder.folder in self.done.manifests:
+            return Stage.PUBLISHED
+        if folder.folder in self._publishing:
+            return Stage.CARRYING if folder.replaces else Stage.PUBLISHING
+        return stage_of_list(folder)
 
     def _times(self) -> Moments:
         clock = self._hands.clock().timestamp()
@@ -261,7 +275,7 @@ class Engine:
         """Wait out what is left of an earlier try's wait."""
         until = self._limits.until
         if until is not None and until - self._hands.clock() > IN_PLACE and not self._policy.stay:
-            self._end(LetGo(until, "the limit has not been waited out yet"))
+            self._end(LetGo(until, self._limits.reason))
 
     def _open_gate(self) -> None:
         waited = self._limits.over(self._hands.clock())
@@ -455,7 +469,6 @@ class Engine:
         elif (call := self._calls.pop(event.number, None)) is not None:
             self._left(event.number)
             self._answered(call, event.result)
-            self._report()
 
     def _left(self, number: int) -> None:
         if self._leaving == number:
@@ -532,9 +545,10 @@ class Engine:
         )
         call.ask.folder.put_back(call.ask)
         self._asked_time = False
-        self._limits.wait(now + early)
+        reason = "the window has not settled yet by the API's clock"
+        self._limits.wait(now + early, reason)
         if early > IN_PLACE and not self._policy.stay:
-            self._end(LetGo(now + early, "the window has not settled yet by the API's clock"))
+            self._end(LetGo(now + early, reason))
         return False
 
 

@@ -6,12 +6,12 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from logging import INFO
 from pathlib import Path
+from typing import Any
 
-from airflow_provider_pageconv import lines
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
 from airflow_provider_pageconv.dump.destination import Destination, Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
@@ -19,7 +19,8 @@ from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport, refuse
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.packing import Packing
-from airflow_provider_pageconv.dump.progress import Phase, Progress
+from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.reporting import Reporter, counted, sums
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
@@ -34,11 +35,9 @@ from airflow_provider_pageconv.graph.errors import (
 )
 from airflow_provider_pageconv.graph.limits import Limits, Policy, WaitedTooLong
 from airflow_provider_pageconv.lines import tell
-from airflow_provider_pageconv.times import iso, round_up, utc
+from airflow_provider_pageconv.times import iso, round_up
 
 log = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 30.0
 
 _FOR_GOOD = (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, WaitedTooLong)
 
@@ -69,6 +68,7 @@ class Export:
     :param client: makes the calls.
     :param policy: what to do about limits.
     :param settled: when the window's late arrivals are in.
+    :param show: told how far it is, see :meth:`Reporter.overview`; in the thread that owns the export, so it must not block.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Export:
         policy: Policy,
         *,
         settled: datetime | None = None,
+        show: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self._spec = spec
         self._folders = folders
@@ -90,9 +91,8 @@ class Export:
         self._policy = policy
         self._settled = settled
         self._stop = Stop.NO
+        self._show = show
         self._workers = Workers(client.exchange)
-        self._told_at = 0.0
-        self._told_calls = 0
 
     def kill(self) -> None:
         """Make no further call, make safe what was fetched, publish nothing. Callable from a signal handler."""
@@ -184,13 +184,16 @@ class Export:
             resumed = None
         if resumed is None:
             resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
-        return FolderExport(self._spec, folder, rank, destination, checkpoints, resumed, scratch, packing, monotonic)
+        replaces = published is not None and not self._spec.overwrite
+        return FolderExport(
+            self._spec, folder, rank, destination, checkpoints, resumed, scratch, packing, monotonic, replaces=replaces
+        )
 
     def _go_on(self, todo: Sequence[FolderExport], published: Sequence[str]) -> None:
         """Say where this try goes on, if there was one before it."""
-        counts = _sums(todo)
+        counts = sums(todo)
         if any(counts.values()):
-            tell(log, INFO, f"Going on after {_counted(counts)} of {', '.join(one.folder for one in todo)}.", **counts)
+            tell(log, INFO, f"Going on after {counted(counts)} of {', '.join(one.folder for one in todo)}.", **counts)
         if published:
             tell(log, INFO, f"Published by an earlier try: {', '.join(published)}.")
 
@@ -208,6 +211,8 @@ class Export:
         # Where an earlier try published a folder, there was something.
         fails = self._spec.on_empty == "fail" and len(todo) == len(self._folders)
         limits = Limits(self._policy, waiting, stop_percent=self._client.stop_percent)
+        window, usage = self._spec.window, lambda: self._client.usage
+        reporter = Reporter(window, todo, limits, usage, self._show, hands.monotonic())
         engine = Engine(
             todo,
             self._client,
@@ -217,9 +222,8 @@ class Export:
             settled=self._settled,
             if_empty=NothingListed(nothing_listed(self._spec, self._folders)) if fails else None,
             stop=lambda: self._stop,
-            report=lambda: self._report(todo, hands.monotonic()),
+            report=lambda stages: reporter.report(stages, hands.monotonic(), hands.clock().timestamp()),
         )
-        self._told_at, self._told_calls = hands.monotonic(), sum(folder.progress.api_calls for folder in todo)
         try:
             done = engine.run()
         finally:
@@ -231,35 +235,6 @@ class Export:
                 self.outcomes[name] = Outcome(places[name].manifest, manifest, new=True)
         if done.errors:
             raise FoldersFailed({name: done.errors[name] for name in self._folders if name in done.errors})
-
-    def _report(self, todo: Sequence[FolderExport], now: float) -> None:
-        """Show now and then how far the task is."""
-        if now - self._told_at < PROGRESS_SECONDS:
-            return
-        seconds, self._told_at = now - self._told_at, now
-        counts, usage = _sums(todo), self._client.usage
-        calls = sum(export.progress.api_calls for export in todo)
-        rate, self._told_calls = (calls - self._told_calls) / seconds, calls
-        said = [_counted(counts), f"{lines.count(calls, 'call')} ({rate:.1f}/s)"]
-        if usage:
-            said.append(f"{usage.percent:.0f} % of the limit used")
-        # How far the list has come that has come the least far.
-        walks = [
-            walk for walk in (export.progress.walk for export in todo) if walk.phase is Phase.WALK and walk.order.oldest
-        ]
-        back = max((walk.order.oldest[0] for walk in walks), default=None)
-        if back is not None:
-            said.append(f"lists back to {utc(back):%Y-%m-%d %H:%M}")
-        tell(log, INFO, f"{'; '.join(said)}.", **counts, api_calls=calls, calls_per_second=round(rate, 2))
-
-
-def _sums(todo: Sequence[FolderExport]) -> dict[str, int]:
-    counts = [export.progress.counts for export in todo]
-    return {name: sum(getattr(count, name) for count in counts) for name in ("conversations", "messages")}
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return " and ".join(lines.count(number, name[:-1]) for name, number in counts.items())
 
 
 def _said(error: BaseException) -> str:

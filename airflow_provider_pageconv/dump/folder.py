@@ -89,6 +89,7 @@ class FolderExport:
     :param scratch: a local folder for what is not put yet.
     :param packing: compresses and writes it.
     :param now: the monotonic clock's present.
+    :param replaces: whether there is a published export whose records are carried over.
     """
 
     def __init__(
@@ -102,12 +103,15 @@ class FolderExport:
         scratch: Path,
         packing: Packing,
         now: float,
+        *,
+        replaces: bool = False,
     ) -> None:
         self.spec = spec
         self.folder = folder
         self.rank = rank
         self.destination = destination
         self.progress = resumed.progress
+        self.replaces = replaces
         self._checkpoints = checkpoints
         self._parts: list[StagedPart] = resumed.parts
         self._output = Output(
@@ -167,6 +171,17 @@ class FolderExport:
     def needs_no_call(self) -> bool:
         """Whether the list was walked and all its threads were read."""
         return self.phase is Phase.DONE and not len(self._readers)
+
+    @property
+    def pending(self) -> int:
+        """How many threads are still to be read."""
+        return len(self._readers)
+
+    @property
+    def reached(self) -> float | None:
+        """The time down to which the list was walked, seconds since 1970; the oldest rows may be pinned ones and say nothing."""
+        oldest = self.progress.walk.order.oldest
+        return oldest[-1] if oldest else None
 
     @property
     def _listed(self) -> int:

@@ -99,6 +99,8 @@ class Limits:
         self.incident = 0
         """Counts the limits; a refusal of a call that left before the last one is no other."""
         self.gate = Gate.PROBING if waiting.until is None else Gate.CLOSED
+        self.reason = "the limit has not been waited out yet"
+        """Why the wait under way is waited; of one that an earlier try began no more is known."""
 
     @staticmethod
     def newest(records: Iterable[Waiting], clear_number: int) -> Waiting:
@@ -182,11 +184,13 @@ class Limits:
             return None
         until = now + self._time_to_wait(error)
         waiting.since, waiting.until = now.isoformat(), until.isoformat()
+        self.reason = error.brief
         self.gate = Gate.CLOSED
         return until
 
-    def wait(self, until: datetime) -> None:
+    def wait(self, until: datetime, reason: str) -> None:
         """Close until a moment for a reason of one's own: nothing was refused, and nothing is counted."""
+        self.reason = reason
         self.waiting.since, self.waiting.until = None, until.isoformat()
         self.waiting.changes += 1
         self.gate = Gate.CLOSED

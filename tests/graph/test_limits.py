@@ -500,7 +500,7 @@ def test_every_change_makes_a_record_newer() -> None:
     changed()
     page.limits.good(None)
     changed()
-    page.limits.wait(START + HOUR)
+    page.limits.wait(START + HOUR, "the window settles")
     changed()
 
 
@@ -633,7 +633,7 @@ def test_a_wait_for_a_reason_of_ones_own_counts_nothing() -> None:
     """As for a window that has to settle: no refusal, no second of it, and the schedule stands where it stood."""
     page = Page(Policy(timeout=HOUR))
     page.waits_out(limit())
-    page.limits.wait(page.now + 5 * HOUR)
+    page.limits.wait(page.now + 5 * HOUR, "the window settles")
     assert page.limits.gate is Gate.CLOSED
     later = page.next_try()
     assert later.limits.gate is Gate.CLOSED
@@ -647,7 +647,7 @@ def test_a_wait_for_a_reason_of_ones_own_counts_nothing() -> None:
 def test_a_limit_after_a_wait_of_ones_own_is_counted_from_its_own_beginning() -> None:
     """Not from that of the wait before it."""
     page = Page()
-    page.limits.wait(page.now + HOUR)
+    page.limits.wait(page.now + HOUR, "the window settles")
     page.waits()
     page.meets(limit(10 * MINUTE))
     assert page.waits() == 600

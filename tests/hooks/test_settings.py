@@ -64,6 +64,44 @@ def test_what_is_empty_counts_as_left_out() -> None:
     assert (settings.credentials.token, settings.credentials.app_secret) == (TOKEN, None)
 
 
+def test_what_the_form_leaves_empty_comes_as_null() -> None:
+    """Airflow's form stores a null for each of its extra fields."""
+    names = ("page_id", "app_secret", "app_id", "api_version", "calls_per_second", "timeout")
+    empty = fields(host=None, schema=None, port=None, login=None, extra=dict.fromkeys(names))
+    settings = read_settings(empty)
+    assert settings == Settings(GRAPH, settings.credentials, None, "v26.0", 2.0, 60.0)
+    assert settings.credentials.app_secret is None
+
+
+@pytest.mark.parametrize(
+    "login, in_extra, page_id",
+    [
+        ("100200", None, "100200"),
+        (" 100200 ", "", "100200"),
+        ("100200", "100200", "100200"),
+        ("100200", 100200, "100200"),
+        ("", "100200", "100200"),
+        ("somebody", "100200", "100200"),
+        ("somebody", None, None),
+        ("१००", None, None),
+    ],
+)
+def test_the_page_may_be_named_where_the_form_asks_for_it(
+    login: str, in_extra: str | int | None, page_id: str | None
+) -> None:
+    """In the login, which the form shows as the Page's id; a login that is no number means nothing."""
+    one = fields(login=login, extra={"page_id": in_extra})
+    for connection in (one, uri(one.get_uri()), Connection.from_json(one.as_json(), conn_id="page")):
+        assert read_settings(connection).page_id == page_id
+
+
+def test_two_pages_are_one_too_many() -> None:
+    """Whichever was taken, somebody would export the wrong one."""
+    assert refused(fields(login="100200", extra={"page_id": "100201"})) == (
+        "The connection 'page' names two Pages, 100200 as its login and 100201 as its extra's page_id: leave one of them."
+    )
+
+
 def test_numbers_may_come_as_text_and_an_id_as_a_number() -> None:
     """Secrets backends and JSON by hand."""
     settings = read_settings(fields(extra={"page_id": 100200, "calls_per_second": " 0 ", "timeout": "2.5"}))
@@ -78,6 +116,11 @@ ADDRESSES = [
     ({"host": "HTTPS://Graph.Facebook.com"}, GRAPH),
     ({"host": "https://graph.example:8443"}, "https://graph.example:8443"),
     ({"host": "https://graph.example", "port": 8443}, "https://graph.example:8443"),
+    ({"host": "graph.facebook.com", "port": 443}, GRAPH),
+    ({"host": "https://graph.facebook.com", "port": 443}, GRAPH),
+    ({"port": 443}, GRAPH),
+    ({"port": 0}, GRAPH),
+    ({"host": "http://127.0.0.1:8765", "port": 443}, "http://127.0.0.1:8765"),
     ({"host": "https://proxy.example/meta/"}, "https://proxy.example/meta"),
     ({"host": "https://proxy.example:8443/meta:v1"}, "https://proxy.example:8443/meta:v1"),
     ({"host": "graph.facebook.com/"}, GRAPH),

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "compat": set(),
     "assets": {"parameters"},
     "lines": set(),
+    "live": {"times"},
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
@@ -35,14 +36,15 @@ MAY_IMPORT = {
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
     "lineage": {"dump", "graph"},
     "metrics": {"compat", "dump"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "metrics"}
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "live", "metrics"}
     | {"parameters", "triggers", "times"},
+    "plugin": {"compat"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
     "demo": {"demo_pages", "demo_stage", "standalone"},
 }
-WITHOUT_AIRFLOW = ("provider", "lines", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
+WITHOUT_AIRFLOW = ("provider", "lines", "live", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
 # Inside `graph` likewise.
 GRAPH_MAY_IMPORT = {
     "usage": set(),

@@ -135,13 +135,21 @@ class TestContent:
         """
         (connection_type,) = info["connection-types"]
         fields, behaviour = connection_type["conn-fields"], connection_type["ui-field-behaviour"]
-        assert set(behaviour["placeholders"]) == {*fields, "password", "host"}
-        assert set(behaviour["relabeling"]) == {"password", "host"}
+        assert set(behaviour["placeholders"]) == {*fields, "password", "login", "host", "port"}
+        assert set(behaviour["relabeling"]) == {"password", "login", "host"}
         assert all(behaviour["placeholders"].values())
         for field in fields.values():
             assert re.fullmatch(r"[A-Z]\w+( \w+)*", field["label"])
             assert re.fullmatch(r"[A-Z].+\.", field["description"])
             assert "default" not in field["schema"]
+
+    def test_the_form_opens_with_what_a_connection_needs(self, info: dict[str, Any]) -> None:
+        """Airflow shows the standard fields at once and folds up the others; the token alone is needed, and says so."""
+        behaviour = info["connection-types"][0]["ui-field-behaviour"]
+        assert behaviour["hidden-fields"] == ["schema", "extra"]
+        assert behaviour["relabeling"]["password"] == "Access token (required)"
+        assert behaviour["relabeling"]["login"] == "Page id"
+        assert behaviour["placeholders"]["port"].startswith("443")
 
     def test_the_form_names_what_an_empty_field_means(self, info: dict[str, Any]) -> None:
         """The values that the hook takes then."""
@@ -214,14 +222,11 @@ class TestWhatAirflowSays:
 
         assert form["hook_name"] == wanted["hook-name"]
         standard = form["standard_fields"]
-        assert {name for name, field in standard.items() if field and field["hidden"]} == {
-            "login",
-            "port",
-            "url_schema",
-        }
-        assert standard["password"]["title"] == behaviour["relabeling"]["password"]
-        assert standard["host"]["title"] == behaviour["relabeling"]["host"]
-        assert standard["host"]["placeholder"] == behaviour["placeholders"]["host"]
+        assert {name for name, field in standard.items() if field and field["hidden"]} == {"url_schema"}
+        for name, label in behaviour["relabeling"].items():
+            assert standard[name]["title"] == label
+        for name in ("password", "login", "host", "port"):
+            assert standard[name]["placeholder"] == behaviour["placeholders"][name]
         assert {name: field["schema"]["title"] for name, field in form["extra_fields"].items()} == {
             name: field["label"] for name, field in wanted["conn-fields"].items()
         }

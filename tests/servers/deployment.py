@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import sqlite3
 import threading
@@ -39,12 +40,15 @@ class Deployment(Standalone):
     :param home: its folder, and that of its logs.
     :param dags: the folder of its DAGs.
     :param environment: connections and settings beside its own.
+    :param prefix: the path below which it lies.
     """
 
-    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str], prefix: str = "") -> None:
         unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
-        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment))
+        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix)
         self.seen: list[Seen] = []
+        self.shown: list[tuple[str, dict[str, Any]]] = []
+        """What tasks showed in the Task State Store, by their DAG, each value once."""
         self._stop = threading.Event()
 
     @contextlib.contextmanager
@@ -123,3 +127,7 @@ class Deployment(Standalone):
                 rows = database.execute("select dag_id, task_id, map_index, state, try_number from task_instance")
                 now = time.time()
                 self.seen += [Seen(now, *row) for row in rows.fetchall()]
+                for dag_id, value in database.execute("select dag_id, value from task_state_store").fetchall():
+                    shown = dag_id, json.loads(value)
+                    if shown not in self.shown[-20:]:
+                        self.shown.append(shown)

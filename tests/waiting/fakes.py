@@ -189,6 +189,9 @@ class MemoryStore:
             raise FileNotFoundError(key)
         return self.files[key]
 
+    def fetch(self, key: str, local: Path) -> None:
+        local.write_bytes(self.read(key))
+
     def list(self, prefix: str) -> list[Entry]:
         return [
             Entry(key, len(data), self._time.now)
@@ -368,6 +371,7 @@ class Task:
     :param script: what is said to calls, one after the other, over all tries.
     :param seconds: how long an answer takes.
     :param put_seconds: how long a PUT takes.
+    :param window: what is exported of it; all if left out.
     """
 
     def __init__(
@@ -381,8 +385,12 @@ class Task:
         calls_per_second: float = 0.0,
         stop_percent: float = 95.0,
         tick: float = 0.0,
+        window: Window | None = None,
         **page: Any,
     ) -> None:
+        self.window = window or Window()
+        self.shown: list[tuple[float, dict[str, Any]]] = []
+        """What was shown of the progress, and when, in seconds since the beginning."""
         self.time = SimulatedTime()
         self.folders = folders or {"inbox": 3}
         self.page = ScriptedPage(self.time, self.folders, script, **page)
@@ -406,13 +414,17 @@ class Task:
         spec = Spec(
             platform="messenger",
             page_id="1",
-            window=Window(),
+            window=self.window,
             run_key={"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "clear_number": self.clear_number},
             page_size=SIZE,
         )
-        self.export = Export(spec, list(self.folders), self.client, self.store, self.policy)
+        self.export = Export(spec, list(self.folders), self.client, self.store, self.policy, show=self._show)
         self.hands = TimedHands(self.page.exchange, self.time, self.store, self.seconds, self._tick)
         return self.hands
+
+    def _show(self, value: dict[str, Any]) -> None:
+        json.dumps(value)  # a value that could not be stored is a defect
+        self.shown.append((self.time.passed, value))
 
     def run(self, hands: Hands | None = None) -> list[Outcome]:
         """Run a try; one that is not made ready yet is."""

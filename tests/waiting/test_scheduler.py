@@ -182,6 +182,27 @@ def test_fail_uses_up_a_retry(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_the_task_state_store_shows_the_wait_and_the_end(ran: Ran, way: str) -> None:
+    """While it waits the store says until when and why, on the worker and off it; in the end it says what was exported."""
+    shown = [value for dag_id, value in ran.airflow.shown if dag_id == f"export_{way}"]
+    waits = [value for value in shown if value["state"] == "waiting"]
+    if way == "fail":
+        assert not waits
+        assert [value for value in shown if value["state"] == "failed"], shown
+    else:
+        assert waits, shown
+        assert all("limit is reached" in value["waiting"]["reason"] for value in waits if value["waiting"]), waits
+        assert all(value["waiting"]["until"] > value["at"] for value in waits)
+    result = ran.airflow.xcom(f"export_{way}", ran.runs[f"export_{way}"].run_id, "export")
+    assert shown[-1]["state"] == "exported"
+    assert {name: shown[-1][name] for name in ("conversations", "messages", "api_calls", "page_id")} == {
+        name: result[name] for name in ("conversations", "messages", "api_calls", "page_id")
+    }
+    path = f"/dags/export_{way}/dagRuns/{ran.runs[f'export_{way}'].run_id}/taskInstances/export/state-store"
+    assert ran.airflow.api("GET", path)["total_entries"] == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_waiting_is_told_in_the_result(ran: Ran, way: str) -> None:
     """The result counts the calls of all tries, and what was waited."""
     run = ran.runs[f"export_{way}"]

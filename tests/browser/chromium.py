@@ -1,0 +1,101 @@
+"""Debian's Chromium, driven by Playwright: found, else installed where that can be done.
+
+Playwright's own browsers are not used: they come from elsewhere, and a distribution's gets its security updates.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PACKAGES = ("chromium", "fonts-dejavu-core")
+INSTALL_SECONDS = 300
+
+FLAGS = (
+    "--no-sandbox",  # root has none; it sees our own pages alone
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",  # else two pictures of one page differ by them
+)
+
+
+class BrowserUnavailableError(RuntimeError):
+    """There is no browser on this machine; the text says why, and what to do."""
+
+
+def executable() -> str:
+    """Return the browser's program. Where there is none, root of a Debian gets it installed.
+
+    :raises BrowserUnavailableError: there is none, and it cannot be installed.
+    """
+    found = _found()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        _install()
+        found = _found()
+    if found is None:
+        raise BrowserUnavailableError(
+            f"There is no Chromium here: install Debian's (apt-get install --no-install-recommends {' '.join(PACKAGES)})."
+        )
+    return found
+
+
+def _found() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def _install() -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]):
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=INSTALL_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise BrowserUnavailableError(f"{' '.join(command)} took more than {INSTALL_SECONDS} s.") from None
+        if done.returncode and command[1] == "install":  # an update may fail for a source that is not needed
+            last_lines = "\n".join(done.stderr.splitlines()[-5:])
+            raise BrowserUnavailableError(f"Chromium could not be installed:\n{last_lines}")
+
+
+@contextmanager
+def running() -> Iterator[Browser]:
+    """Start the browser, and stop it in the end. Each context that is opened in it begins without a past.
+
+    Until then this thread has a running event loop, so that `asyncio.run()` is refused in it.
+
+    :raises BrowserUnavailableError: the browser cannot be had.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise BrowserUnavailableError(
+            "Playwright is not installed: run `make test`, or `pip install playwright`."
+        ) from None
+    program = executable()
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        except Error as error:
+            raise BrowserUnavailableError(f"{program} does not start: {error.message.splitlines()[0]}") from None
+        try:
+            yield browser
+        finally:
+            browser.close()

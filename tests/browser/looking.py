@@ -1,0 +1,127 @@
+"""A look at an Airflow in the browser: pages that are opened, what went wrong on them, and pictures of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.servers.airflow_home import REPOSITORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+
+PICTURES = "PAGECONV_PICTURES"
+"""Set to 1 in the environment, it has the tests put their pictures into `docs/pictures/`, to be kept."""
+
+WIDTH, HEIGHT = 1500, 950
+PATIENCE_MS = 30_000
+"""How long an element may take to come: Airflow's API answers a busy machine late."""
+
+
+def pictures(otherwise: Path) -> Path:
+    """Return the folder that pictures go into: the documentation's if that is asked for, else another one."""
+    return REPOSITORY / "docs" / "pictures" if os.environ.get(PICTURES) == "1" else otherwise
+
+
+class Looking:
+    """Opens pages of one Airflow, and notes what a user's browser would complain of.
+
+    That is: an error on the console, an exception that nobody caught, a request to the Airflow that failed or was answered
+    with 400 or more. What goes elsewhere is noted as well, since nothing of ours or of Airflow's has to.
+
+    :param browser: the browser.
+    :param url: address of the Airflow, with the path prefix if it has one.
+    :param folder: where pictures go.
+    """
+
+    def __init__(self, browser: Browser, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self.complaints: list[str] = []
+        self._browser = browser
+        self._closed = False
+        self._tolerated: list[re.Pattern[str]] = []
+        self._contexts: dict[tuple[bool, int, int], BrowserContext] = {}
+
+    def open(self, path: str, *, dark: bool = False, width: int = WIDTH, height: int = HEIGHT) -> Page:
+        """Open a page in a new tab. Tabs of one theme and size share cookies and storage.
+
+        Wait for a text of it, not for silence on the network: Airflow's UI asks again and again.
+
+        :param path: what comes behind the Airflow's address, such as ``/connections``.
+        :param dark: in the dark theme, as a user has it who chose it.
+        :param width: of the window, in pixels.
+        :param height: likewise.
+        """
+        page = self._context(dark, width, height).new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self._note(f"exception: {error}"))
+        page.on("requestfailed", self._note_failed)
+        page.on("response", self._note_refused)
+        page.goto(f"{self.url}{path}", wait_until="domcontentloaded")
+        return page
+
+    def tolerate(self, *patterns: str) -> None:
+        """Say which complaints a test expects, as regular expressions that are searched for in them."""
+        self._tolerated += map(re.compile, patterns)
+
+    def picture(self, page: Page, name: str) -> Path:
+        """Keep a picture of what is seen of a page without scrolling, and return where.
+
+        :param name: of the file, without the suffix.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}.png"
+        page.screenshot(path=path, animations="disabled", caret="hide")
+        return path
+
+    def close(self) -> None:
+        """Close every page; nothing is noted from then on."""
+        self._closed = True
+        for context in self._contexts.values():
+            context.close()
+        self._contexts.clear()
+
+    @property
+    def unexpected(self) -> Sequence[str]:
+        """The complaints that nobody expected."""
+        return [text for text in self.complaints if not any(known.search(text) for known in self._tolerated)]
+
+    def _context(self, dark: bool, width: int, height: int) -> BrowserContext:
+        key = dark, width, height
+        if key not in self._contexts:
+            theme = "dark" if dark else "light"
+            context = self._browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme=theme,  # type: ignore[arg-type]
+                locale="en-GB",
+                timezone_id="UTC",
+                reduced_motion="reduce",
+            )
+            # Where Airflow's UI keeps what the user has chosen.
+            context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+            self._contexts[key] = context
+        return self._contexts[key]
+
+    def _note(self, text: str) -> None:
+        if not self._closed:
+            self.complaints.append(text)
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _note_failed(self, request: Request) -> None:
+        # Whoever leaves a page, or asks anew, breaks off what was under way.
+        if request.failure != "net::ERR_ABORTED":
+            self._note(f"failed: {request.method} {request.url}: {request.failure}")
+
+    def _note_refused(self, response: Response) -> None:
+        if response.status >= 400:
+            self._note(f"refused: {response.request.method} {response.url}: {response.status}")
+        elif not response.url.startswith((self.url, "data:", "blob:")):
+            self._note(f"elsewhere: {response.request.method} {response.url}")

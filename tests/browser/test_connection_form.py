@@ -1,0 +1,187 @@
+"""The connection, made in the form of Airflow's UI and tried with the button Test, as whoever sets it up does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider_pageconv.hooks import read_settings
+from airflow_provider_pageconv.sandbox import Fault, Sandbox
+from tests.browser.looking import Looking
+from tests.servers.airflow_home import airflow as airflow_command
+from tests.servers.deployment import Deployment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+SEEN_AT_ONCE = ["Description", "Graph API address", "Page id", "Access token (required)", "Port"]
+FOLDED_UP = ["App secret", "App id", "Graph API version", "Calls per second", "Timeout", "Page id in the extra"]
+TOKENS_OWN = "The access token is the own one of the Page 100200300400500; it never ends."
+LIMITED = "A limit is reached, which says nothing of the access token"
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(box: Sandbox) -> Iterator[None]:
+    """No fault is left over from the test before."""
+    box.faults.clear()
+    yield
+    box.faults.clear()
+
+
+def open_form(looking: Looking, *, dark: bool = False) -> tuple[Page, Locator]:
+    """Open the form for a new connection of our type, as a user does."""
+    page = looking.open("/connections", dark=dark)
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("combobox").fill("Facebook Page")
+    page.keyboard.press("Enter")
+    form.get_by_text("Access token").wait_for()
+    return page, form
+
+
+def fill(form: Locator, **fields: str) -> None:
+    """Write into fields, by the names that the form gives to its inputs."""
+    for name, text in fields.items():
+        form.locator(f"[name='{name}']").fill(text)
+
+
+def save(page: Page, form: Locator, conn_id: str) -> Locator:
+    """Save it, and return its row in the list."""
+    form.get_by_role("button", name="Save").click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=conn_id, exact=True))
+    row.wait_for()
+    return row
+
+
+def make(looking: Looking, box: Sandbox, conn_id: str, **fields: str) -> tuple[Page, Locator]:
+    """Make a connection to the sandbox in the form; return the list, and its row there."""
+    page, form = open_form(looking)
+    given = {"connection_id": conn_id, "host": box.url, "login": box.page.id, "password": box.token, "port": "443"}
+    fill(form, **given | fields)
+    return page, save(page, form, conn_id)
+
+
+def press_test(page: Page, row: Locator) -> str:
+    """Press Test in a row of the list, and return what comes up."""
+    row.get_by_role("button", name="Test").click()
+    told = page.locator("[data-scope=toast][data-part=root]").filter(has_text="Test Connection")
+    told.first.wait_for()
+    return told.first.inner_text()
+
+
+def stored(airflow: Deployment, conn_id: str) -> Connection:
+    """Return what Airflow hands to a task, secrets included."""
+    (found,) = json.loads(
+        airflow_command("connections", "get", conn_id, "--output", "json", environment=airflow.environment)
+    )
+    return Connection.from_uri(found["get_uri"], conn_id=conn_id)
+
+
+def test_what_a_connection_needs_is_seen_at_once(looking: Looking) -> None:
+    """Without a click on anything: the token, which says that it is required, the Page, and examples of what goes in."""
+    for dark in (False, True):
+        page, form = open_form(looking, dark=dark)
+        texts = form.inner_text().splitlines()
+        assert [text for text in texts if text in SEEN_AT_ONCE] == SEEN_AT_ONCE
+        assert not set(texts) & set(FOLDED_UP)
+        examples = {
+            name: form.locator(f"input[name='{name}']").get_attribute("placeholder")
+            for name in ("host", "login", "password", "port")
+        }
+        assert examples["host"] == "https://graph.facebook.com"
+        assert all(examples.values())
+        assert form.locator("input[name='schema']").count() == 0
+        looking.picture(page, f"connection-form{'-dark' if dark else ''}")
+
+
+def test_the_rest_is_a_click_away_with_a_sentence_each(looking: Looking) -> None:
+    """Their examples are not shown by Airflow, so the sentences hold them."""
+    page, form = open_form(looking)
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+    form.get_by_text(FOLDED_UP[0], exact=True).wait_for()
+    texts = form.inner_text().splitlines()
+    assert [text for text in texts if text in FOLDED_UP] == FOLDED_UP
+    assert "Such as v26.0, which is taken if empty." in texts
+    page.close()
+
+
+def test_a_connection_from_the_form_passes_its_test(looking: Looking, airflow: Deployment, box: Sandbox) -> None:
+    """With everything but the needed left empty: the nulls that the form stores for it trip neither Test nor a task."""
+    page, row = make(looking, box, "from_the_form")
+    told = press_test(page, row)
+    assert TOKENS_OWN in told
+    looking.picture(page, "connection-test")
+
+    connection = stored(airflow, "from_the_form")
+    assert set(connection.extra_dejson.values()) == {None}
+    settings = read_settings(connection)
+    assert (settings.base_url, settings.page_id) == (box.url, box.page.id)
+    assert settings.credentials.token == box.token
+    assert (settings.calls_per_second, settings.timeout, settings.api_version) == (2.0, 60.0, "v26.0")
+
+
+def test_what_was_written_and_taken_out_again_is_as_if_never_written(
+    looking: Looking, airflow: Deployment, box: Sandbox
+) -> None:
+    """In each field that is folded up."""
+    page, form = open_form(looking)
+    fill(form, connection_id="second_thoughts", host=box.url, login=box.page.id, password=box.token, port="443")
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+    names = ("app_secret", "app_id", "api_version", "calls_per_second", "timeout", "page_id")
+    form.locator(f"[name='element_{names[-1]}']").wait_for()
+    for text in ("12", ""):
+        fill(form, **{f"element_{name}": text for name in names})
+        page.keyboard.press("Tab")
+    row = save(page, form, "second_thoughts")
+    assert TOKENS_OWN in press_test(page, row)
+    assert read_settings(stored(airflow, "second_thoughts")).page_id == box.page.id
+
+
+def test_a_limited_page_is_said_to_be_limited_and_nothing_is_said_of_its_token(looking: Looking, box: Sandbox) -> None:
+    """The token may be as good as ever: whoever presses Test then is not sent to get a new one."""
+    page, row = make(looking, box, "limited")
+    box.faults.add(Fault(code=32, on="me"))
+    told = press_test(page, row)
+    assert LIMITED in told
+    assert "the Page has used up its calls" in told
+    assert "Put a new access token" not in told
+    looking.picture(page, "connection-test-limited")
+
+
+def test_a_connection_without_a_port_is_tested_or_refused_by_airflow_itself(
+    looking: Looking, airflow: Deployment, box: Sandbox
+) -> None:
+    """Airflow 3.3.2 answers "Bad Request", which is why the form asks for a port; where that is mended none is needed."""
+    looking.tolerate(r"connections/test: 400", r"console: .* 400 \(Bad Request\)")
+    page, row = make(looking, box, "portless", port="")
+    told = press_test(page, row)
+    assert TOKENS_OWN in told or re.search(r"Bad Request", told)
+    assert read_settings(stored(airflow, "portless")).base_url == box.url
+
+
+def test_an_edited_connection_keeps_what_was_not_edited(looking: Looking, airflow: Deployment, box: Sandbox) -> None:
+    """The form holds the token as ***, which is not stored."""
+    page, row = make(looking, box, "edited")
+    row.get_by_role("button", name="Edit").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("Access token").wait_for()
+    fill(form, description="of the shop")
+    form.get_by_role("button", name="Save").click()
+    form.wait_for(state="hidden")
+    assert TOKENS_OWN in press_test(page, row)
+    assert stored(airflow, "edited").password == box.token
+
+
+def test_pictures_are_kept_only_when_asked(looking: Looking, tmp_path: Path) -> None:
+    """A run of the tests leaves the checkout as it was."""
+    page = looking.open("/connections")
+    page.get_by_role("button", name="Add Connection").wait_for()
+    kept = looking.picture(page, "connections")
+    assert kept.stat().st_size > 1000
+    assert kept.is_relative_to(tmp_path) or kept.parent.match("docs/pictures")
