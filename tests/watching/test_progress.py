@@ -120,7 +120,7 @@ class TestWhatTheExportSays:
         """With its end and its reason, before the sleep and not after it."""
         task = Task({"inbox": 3}, [Page(), refused(timedelta(seconds=40), code=80006)], policy=Policy(stay=True))
         task.run()
-        [(at, value)] = [(at, value) for at, value in task.shown if value["state"] == "waiting"]
+        at, value = next((at, value) for at, value in task.shown if value["state"] == "waiting")
         assert at == 0
         assert value["waiting"]["reason"] == "the Page's limit is reached (80006)"
         assert 40 <= (moment(value["waiting"]["until"]) - START).total_seconds() <= 70
@@ -132,7 +132,7 @@ class TestWhatTheExportSays:
         """The usage alone says that the next call would be refused."""
         task = Task({"inbox": 3}, [Page(), Page(97, 0.5)], policy=Policy(stay=True))
         task.run()
-        [value] = [value for _, value in task.shown if value["state"] == "waiting"]
+        value = next(value for _, value in task.shown if value["state"] == "waiting")
         assert "97 %" in value["waiting"]["reason"]
         assert value["usage_percent"] == 97
 
