@@ -45,6 +45,14 @@ class Looking:
         self._closed = False
         self._tolerated: list[re.Pattern[str]] = []
         self._contexts: dict[tuple[bool, int, int], BrowserContext] = {}
+        self._login: str | None = None
+
+    def sign_in(self, token: str) -> None:
+        """Be a user in whatever is opened from now on, where not everybody is an admin.
+
+        :param token: what stands for the login, in the cookie of Airflow's UI.
+        """
+        self._login = token
 
     def open(self, path: str, *, dark: bool = False, width: int = WIDTH, height: int = HEIGHT) -> Page:
         """Open a page in a new tab. Tabs of one theme and size share cookies and storage.
@@ -104,6 +112,8 @@ class Looking:
             )
             # Where Airflow's UI keeps what the user has chosen.
             context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+            if self._login:
+                context.add_cookies([{"name": "_token", "value": self._login, "url": self.url}])
             self._contexts[key] = context
         return self._contexts[key]
 

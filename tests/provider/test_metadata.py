@@ -263,10 +263,11 @@ class TestPackaging:
         assert extras["parquet"] == ["pyarrow>=17.0.0"]
 
     def test_entry_points(self) -> None:
-        """The one through which Airflow finds the provider."""
+        """The ones through which Airflow finds the provider, and the plugin, which it does not look for in metadata."""
         points = metadata.distribution(DISTRIBUTION).entry_points
-        assert [(point.group, point.name, point.value) for point in points] == [
-            ("apache_airflow_provider", "provider_info", "airflow_provider_pageconv.provider:get_provider_info")
+        assert sorted((point.group, point.name, point.value) for point in points) == [
+            ("airflow.plugins", "pageconv", "airflow_provider_pageconv.plugin:PageConversationsPlugin"),
+            ("apache_airflow_provider", "provider_info", "airflow_provider_pageconv.provider:get_provider_info"),
         ]
         assert points["provider_info"].load() is get_provider_info
 

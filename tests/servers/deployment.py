@@ -65,6 +65,14 @@ class Deployment(Standalone):
         finally:
             self._stop.set()
 
+    def log_in(self, user: str, password: str) -> str:
+        """Use the API as a user, where not everybody is an admin.
+
+        :return: the token that stands for the login, as the UI keeps it in its cookie.
+        """
+        self._token = str(self._send("POST", "/auth/token", {"username": user, "password": password})["access_token"])
+        return self._token
+
     def unpause(self, dag_id: str, timeout: float = 120) -> str:
         """Unpause a DAG as soon as it is known, and return the id of the run that the scheduler starts."""
         deadline = time.monotonic() + timeout

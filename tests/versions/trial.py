@@ -18,12 +18,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pageconv import __version__
+from airflow_provider_pageconv.compat import hosts_react
 from airflow_provider_pageconv.provider import get_provider_info
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.standalone import Processes, Standalone
@@ -121,6 +125,23 @@ def console(environment: dict[str, str], dag_id: str, token: str) -> bool:
     return token in said
 
 
+def page_is_offered(airflow: Standalone) -> None:
+    """The page and the tab are registered, and their code is served, where the UI can show them; elsewhere neither is."""
+    plugins = {plugin["name"]: plugin for plugin in airflow.api("GET", "/plugins?limit=100")["plugins"]}
+    check("pageconv" in plugins, f"the plugins are {sorted(plugins)}")
+    apps = [app["destination"] for app in plugins["pageconv"].get("react_apps", [])]
+    check(apps == (["nav", "task_instance"] if hosts_react() else []), f"the UI is offered {apps}")
+    request = urllib.request.Request(f"{airflow.url}/pageconv/{__version__}/page.js")
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            kind = answer.headers["content-type"]
+    except urllib.error.HTTPError as error:
+        kind = str(error.code)
+    # What is not there is answered with the UI's own page.
+    served = kind.startswith("text/javascript")
+    check(served == hosts_react() or kind == "401", f"the page's code is served as {kind}")
+
+
 def wait_for_end(airflow: Standalone, dag_id: str, run_id: str) -> str:
     """The state in which a run ends."""
     deadline = time.monotonic() + SECONDS
@@ -212,6 +233,7 @@ def trial(folder: Path) -> dict[str, Any]:
         airflow.start()
         airflow.wait_until_healthy(SECONDS)
         shown = form(airflow)
+        page_is_offered(airflow)
         processes.wait_for("the DAGs", lambda: airflow.api("GET", "/dags")["total_entries"] == len(served), SECONDS)
         runs = {
             name: airflow.api("POST", f"/dags/{name}/dagRuns", {"logical_date": None})["dag_run_id"] for name in served
