@@ -568,12 +568,16 @@ function Exports({ all }) {
 
 // ---- the page
 
+// The host mounts the page anew when its address changes for the first time: what was just read is not read again.
+const last = { days: null, dagId: null, at: 0, found: null };
+const kept = (days, dagId) =>
+  last.days === days && last.dagId === dagId && Date.now() - last.at < RELOAD_SECONDS * 1000 ? last.found : null;
+
 function useRecords(days, dagId) {
-  const [records, setRecords] = useState(null);
+  const [records, setRecords] = useState(() => kept(days, dagId));
   const [live, setLive] = useState([]);
   const [error, setError] = useState(null);
   const [now, setNow] = useState(Date.now());
-  const loaded = useRef(0);
   const keys = useRef("");
   const turn = useCallback(
     async (whole, is) => {
@@ -583,7 +587,7 @@ function useRecords(days, dagId) {
           const found = await history(days, dagId);
           if (is.over) return;
           pages = is.pages = found.pages;
-          loaded.current = Date.now();
+          Object.assign(last, { days, dagId, at: Date.now(), found });
           setRecords(found);
         }
         const running = await underWay(dagId, pages);
@@ -603,20 +607,21 @@ function useRecords(days, dagId) {
     [days, dagId],
   );
   useEffect(() => {
-    const is = { over: false, pages: new Map() };
+    const found = kept(days, dagId);
+    const is = { over: false, pages: found?.pages ?? new Map() };
     let timer;
     const again = async (whole) => {
       if (!document.hidden) await turn(whole, is);
-      if (!is.over) timer = setTimeout(() => again(Date.now() - loaded.current > RELOAD_SECONDS * 1000), REFRESH_SECONDS * 1000);
+      if (!is.over) timer = setTimeout(() => again(!kept(days, dagId)), REFRESH_SECONDS * 1000);
     };
-    setRecords(null);
+    setRecords(found);
     keys.current = "";
-    again(true);
+    again(!found);
     return () => {
       is.over = true;
       clearTimeout(timer);
     };
-  }, [turn]);
+  }, [turn, days, dagId]);
   return { records, live, error, now };
 }
 

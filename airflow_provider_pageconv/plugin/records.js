@@ -48,7 +48,13 @@ function instances(dagId, params) {
     `dags/${dag}/dagRuns/~/taskInstances`,
     { operator_name_pattern: OPERATOR, limit: PAGE, ...params },
     "task instances",
-  ).then((answer) => answer.task_instances.filter(isOurs));
+  ).then(
+    (answer) => answer.task_instances.filter(isOurs),
+    (error) => {
+      if (dagId && error.status === 404) return []; // a DAG that is no more
+      throw error;
+    },
+  );
 }
 
 /** The progress that a task shows while it runs; null where it shows none, as before Airflow 3.3. */
