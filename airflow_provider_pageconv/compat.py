@@ -83,6 +83,11 @@ def heed_reschedules(operator: type[_Operator]) -> type[_Operator]:
     return operator
 
 
+def shows_react_apps() -> bool:
+    """Whether this Airflow's UI shows pages that a plugin brings, which that of 3.0 does not."""
+    return hasattr(import_module("airflow.plugins_manager").AirflowPlugin, "react_apps")
+
+
 def form_widgets(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of the connection form, as Airflow 3.0 and 3.1 read them of the hook; newer ones read the metadata alone.
 

@@ -17,6 +17,7 @@ from airflow_provider_pageconv import lines, parameters
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.lines import tell
+from airflow_provider_pageconv.links import ExportedFilesLink, PageExportsLink, PageInboxLink
 from airflow_provider_pageconv.times import iso, round_up
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         "pageconv_conn_id",
     )
     ui_color = "#d7e8fb"
+    operator_extra_links = (ExportedFilesLink(), PageInboxLink(), PageExportsLink())
 
     def __init__(
         self,
@@ -150,6 +152,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.rate_limit_timeout = rate_limit_timeout
         self.release_slot_after = release_slot_after
         self.pageconv_conn_id = pageconv_conn_id
+        self.exported: tuple[str, str] | None = None  # platform and Page, for the links
         self._export: Export | None = None
         self._killed = False
         parameters.check(self._parameters())
@@ -215,6 +218,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         checked = parameters.check(self._parameters(), rendered=True)
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
+        self.exported = spec.platform, spec.page_id
         try:
             path = ObjectStoragePath(self.destination)
             fs = path.fs
