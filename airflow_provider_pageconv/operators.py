@@ -18,6 +18,7 @@ from airflow_provider_pageconv.assets import without_connection_id
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
 from airflow_provider_pageconv.graph.fields import FOLDERS
 from airflow_provider_pageconv.lines import tell
+from airflow_provider_pageconv.links import ExportedFilesLink, PageExportsLink, PageInboxLink
 from airflow_provider_pageconv.times import iso, round_up
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         "pageconv_conn_id",
     )
     ui_color = "#d7e8fb"
+    operator_extra_links = (ExportedFilesLink(), PageInboxLink(), PageExportsLink())
 
     def __init__(
         self,
@@ -154,6 +156,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.rate_limit_timeout = rate_limit_timeout
         self.release_slot_after = release_slot_after
         self.pageconv_conn_id = pageconv_conn_id
+        self.exported: tuple[str, str] | None = None  # platform and Page, for the links
         self._export: Export | None = None
         self._live: Live | None = None
         self._killed = False
@@ -252,6 +255,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
         self._tags |= {"page_id": spec.page_id, "platform": spec.platform}
+        self.exported = spec.platform, spec.page_id
         try:
             path = ObjectStoragePath(self.destination)
             fs = path.fs

@@ -68,6 +68,11 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_pageconv.triggers"],
             }
         ],
+        "extra-links": [
+            "airflow_provider_pageconv.links.ExportedFilesLink",
+            "airflow_provider_pageconv.links.PageInboxLink",
+            "airflow_provider_pageconv.links.PageExportsLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "pageconv",

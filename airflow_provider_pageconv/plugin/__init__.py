@@ -13,9 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.compat import conf, hosts_react
-
-ROUTE = "page-conversations"
-"""The page's name in the address: ``/plugin/page-conversations``."""
+from airflow_provider_pageconv.links import PAGE_ROUTE
 
 PREFIX = "/pageconv"
 
@@ -52,7 +50,7 @@ class PageConversationsPlugin(AirflowPlugin):
                 "destination": "nav",
                 # At the top level its name would be cut.
                 "category": "browse",
-                "url_route": ROUTE,
+                "url_route": PAGE_ROUTE,
             },
             {"name": "Export", "bundle_url": _bundle(), "destination": "task_instance", "url_route": "pageconv-export"},
         ]

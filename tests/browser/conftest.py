@@ -4,7 +4,7 @@ A module gets an Airflow of its own, `airflow`, and each of its tests a look at 
 
     def test_…(looking: Looking) -> None:
         page = looking.open("/connections", dark=True)
-        expect(page.get_by_text("Add Connection")).to_be_visible()
+        page.get_by_text("Add Connection").wait_for()
         looking.picture(page, "connections-dark")
 
 The test fails if the browser complained of anything that `looking.tolerate(…)` did not name. Pictures go into the test's
@@ -14,7 +14,8 @@ What the Airflow is like is said by fixtures that a module replaces by its own o
 of its DAGs), `environment` (connections, variables, settings), `prefix` (the path that its address has). `box` is a sandbox,
 a Graph API with made-up Pages, for those who want one.
 
-Where there is no browser, and none can be installed, these tests are skipped; where `CI` is "true" they fail.
+Where there is no browser, and none can be installed, these tests are skipped; where `CI` is "true" they fail. So modules
+import Playwright for types alone, or inside of functions.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "assets": {"parameters"},
     "lines": set(),
     "live": {"times"},
+    "links": {"assets", "compat"},
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
@@ -36,9 +37,9 @@ MAY_IMPORT = {
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
     "lineage": {"dump", "graph"},
     "metrics": {"compat", "dump"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "live", "metrics"}
-    | {"parameters", "triggers", "times"},
-    "plugin": {"compat"},
+    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "links", "live"}
+    | {"metrics", "parameters", "triggers", "times"},
+    "plugin": {"compat", "links"},
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},

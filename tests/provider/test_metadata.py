@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 import airflow_provider_pageconv
 from airflow_provider_pageconv.hooks import read_settings
+from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.provider import get_provider_info
 from tests.servers.airflow_home import airflow
 
@@ -207,6 +208,16 @@ class TestWhatAirflowSays:
         printed = json.loads(airflow("providers", "widgets", "--output", "json"))
         names = {row["connection_parameter_name"] for row in printed if row["package_name"] == DISTRIBUTION}
         assert names == {f"extra__pageconv__{name}" for name in info["connection-types"][0]["conn-fields"]}
+
+    def test_providers_links(self, airflow_home: Path, info: dict[str, Any]) -> None:
+        """Every link of the operator is registered."""
+        printed = json.loads(airflow("providers", "links", "--output", "json"))
+        names = {row["extra_link_class_name"] for row in printed}
+        of_the_operator = PageConversationsToObjectStorageOperator.operator_extra_links
+        assert {f"{type(link).__module__}.{type(link).__name__}" for link in of_the_operator} == set(
+            info["extra-links"]
+        )
+        assert set(info["extra-links"]) <= names
 
     def test_the_connection_form(self, airflow_home: Path, info: dict[str, Any]) -> None:
         """What the UI gets to draw the form from is what the metadata says."""
