@@ -570,8 +570,8 @@ function Exports({ all }) {
 
 // The host mounts the page anew when its address changes for the first time: what was just read is not read again.
 const last = { days: null, dagId: null, at: 0, found: null };
-const kept = (days, dagId) =>
-  last.days === days && last.dagId === dagId && Date.now() - last.at < RELOAD_SECONDS * 1000 ? last.found : null;
+const kept = (days, dagId) => (last.days === days && last.dagId === dagId ? last.found : null);
+const isFresh = (days, dagId) => kept(days, dagId) !== null && Date.now() - last.at < RELOAD_SECONDS * 1000;
 
 function useRecords(days, dagId) {
   const [records, setRecords] = useState(() => kept(days, dagId));
@@ -612,11 +612,11 @@ function useRecords(days, dagId) {
     let timer;
     const again = async (whole) => {
       if (!document.hidden) await turn(whole, is);
-      if (!is.over) timer = setTimeout(() => again(!kept(days, dagId)), REFRESH_SECONDS * 1000);
+      if (!is.over) timer = setTimeout(() => again(!isFresh(days, dagId)), REFRESH_SECONDS * 1000);
     };
     setRecords(found);
     keys.current = "";
-    again(!found);
+    again(!isFresh(days, dagId));
     return () => {
       is.over = true;
       clearTimeout(timer);
