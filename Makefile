@@ -2,6 +2,7 @@
 #
 #   make demo                    export a made-up Page with a real Airflow, and look at the result; ARGS=folder for its files,
 #                               ARGS="--pages 12" for many Pages under one token
+#   make ui                      an Airflow to click on, with made-up Pages and a history of exports; Ctrl-C ends it
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
 #   make test-chaos              the long forms of the proofs
 #   make test-versions           the wheel on each Airflow and each Python that is supported; makes the README's table
@@ -25,10 +26,13 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-chaos test-versions lint bench clean
+.PHONY: demo ui test test-chaos test-versions lint bench clean
 
 demo: $(READY)
 	@$(RUN) -m airflow_provider_pageconv.demo $(ARGS)
+
+ui: $(READY)
+	@$(RUN) -m airflow_provider_pageconv.demo_ui $(ARGS)
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)

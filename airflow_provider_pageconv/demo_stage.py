@@ -28,6 +28,7 @@ RUN_SECONDS = 180
 SETTLE = timedelta(minutes=5)  # the operator's own: so long after midnight does the task begin at the earliest
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
+_NAMES = {"api-server": "API server", "dag-processor": "DAG processor"}
 
 _started = time.monotonic()
 
@@ -131,14 +132,18 @@ def start_sandbox(folder: Folder, processes: Processes, options: Sequence[str]) 
 
 
 def start_airflow(
-    folder: Folder, processes: Processes, environment: Mapping[str, str], dags: Collection[str]
+    folder: Folder,
+    processes: Processes,
+    environment: Mapping[str, str],
+    dags: Collection[str],
+    components: Sequence[str] = COMPONENTS,
 ) -> Standalone:
     """Start an Airflow with the example DAGs, and return when it has read those that are named."""
     say("Airflow sets up its database: SQLite, in a folder of the demo.")
-    airflow = Standalone(processes, folder.airflow, EXAMPLE_DAGS, environment, COMPONENTS)
+    airflow = Standalone(processes, folder.airflow, EXAMPLE_DAGS, environment, components)
     airflow.migrate()
 
-    say("Airflow starts: API server, scheduler, DAG processor.")
+    say(f"Airflow starts: {', '.join(_NAMES.get(component, component) for component in components)}.")
     airflow.start()
     airflow.wait_until_healthy(START_SECONDS)
     processes.wait_for("the DAGs to be read", lambda: set(dags) <= set(known_dags(airflow)), START_SECONDS)

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from airflow_provider_pageconv import standalone
 from tests.servers.airflow_home import REPOSITORY
+from tests.servers.processes import left_behind
 
 DEMO = "airflow_provider_pageconv.demo"
 
@@ -40,16 +40,6 @@ def demo(*arguments: str | Path, cwd: Path = REPOSITORY, **environment: str) -> 
         if process.poll() is None:
             process.terminate()
         process.communicate()
-
-
-def left_behind(folder: Path) -> list[str]:
-    """Return the command lines of processes that were started for the demo in `folder` and still run."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder)):
-                found.append(" ".join(process.cmdline()))
-    return found
 
 
 def test_the_demo_exports_a_day_and_finds_what_the_sandbox_drew(tmp_path: Path) -> None:

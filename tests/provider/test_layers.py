@@ -44,8 +44,22 @@ MAY_IMPORT = {
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
     "demo": {"demo_pages", "demo_stage", "standalone"},
+    "demo_ui": {"demo", "demo_stage", "standalone"},
+    "demo_dags": {"assets", "compat", "operators"},
 }
-WITHOUT_AIRFLOW = ("provider", "lines", "live", "times", "json_text", "graph", "dump", "sandbox", "standalone", "demo")
+WITHOUT_AIRFLOW = (
+    "provider",
+    "lines",
+    "live",
+    "times",
+    "json_text",
+    "graph",
+    "dump",
+    "sandbox",
+    "standalone",
+    "demo",
+    "demo_ui",
+)
 # Inside `graph` likewise.
 GRAPH_MAY_IMPORT = {
     "usage": set(),

@@ -25,6 +25,7 @@ from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.compat import hosts_react
@@ -187,6 +188,16 @@ def is_complete(box: Sandbox, place: Path) -> None:
     check(not list(place.glob("_staging/**/*.*")), f"{place} has leftovers in _staging")
 
 
+def links_lead_to_the_page(airflow: Standalone, dag_id: str, run_id: str, page_id: str) -> None:
+    """The task shows the Page's inbox, and the provider's page, or nothing where this Airflow shows no such pages."""
+    path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/export/links"
+    shown = airflow.api("GET", f"{path}?map_index={0 if dag_id == 'export_mapped' else -1}")["extra_links"]
+    inbox, page = shown["Inbox in Meta Business Suite"], shown["Exports of this Page"]
+    check(str(inbox).endswith(f"asset_id={page_id}"), f"the links of {dag_id} are {shown}")
+    wanted = f"{airflow.url}/plugin/page-conversations?page_id={page_id}" if hosts_react() else None
+    check(page == wanted, f"the links of {dag_id} are {shown}")
+
+
 def tell_no_secret(folder: Path, secrets: list[str]) -> None:
     """No token lies in a log, or anywhere else but in Airflow's own database, where connections are not kept here."""
     for path in folder.rglob("*"):
@@ -252,6 +263,7 @@ def trial(folder: Path) -> dict[str, Any]:
             started = len(list((folder / "processes").glob(f"export_{way}.*")))
             # It begins, comes back from the limit when that is over and not before, and begins again after the kill.
             check(started == 3, f"export_{way} was started {started} times")
+            links_lead_to_the_page(airflow, f"export_{way}", runs[f"export_{way}"], served[f"export_{way}"].page.id)
         assets = airflow.api("GET", "/assets/events")["asset_events"]
         check(len(assets) == 2, f"{len(assets)} events of assets")
         check(all(event["extra"]["conversations"] == 400 for event in assets), f"the events say {assets}")
