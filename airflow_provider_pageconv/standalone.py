@@ -88,6 +88,10 @@ class Processes:
             raise StandaloneError(f"The {name} failed with exit code {code}.{self.end_of_log(name)}")
         del self._running[name]
 
+    def leader(self, name: str) -> int:
+        """The number of a process, which is that of its process group as well."""
+        return self._running[name].pid
+
     def check(self) -> None:
         """Raise StandaloneError if one of them has ended by itself."""
         for name, process in self._running.items():
@@ -150,6 +154,7 @@ class Standalone:
     :param environment: connections, variables and settings, beside or in place of its own.
     :param components: what is started, by the names of Airflow's commands.
     :param prefix: the path below which it lies, such as ``/team/airflow``, as where several share one host.
+    :param python: the interpreter whose Airflow it is.
     """
 
     def __init__(
@@ -160,8 +165,10 @@ class Standalone:
         environment: Mapping[str, str],
         components: Sequence[str] = ("api-server", "scheduler", "dag-processor", "triggerer"),
         prefix: str = "",
+        python: str = sys.executable,
     ) -> None:
         self.home = home
+        self.python = python
         self.processes = processes
         self._components = components
         self._port = free_port()
@@ -191,7 +198,7 @@ class Standalone:
         :raises StandaloneError: if that fails.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        self.processes.run("migration", _airflow("db", "migrate"), self.environment, _MIGRATE_SECONDS)
+        self.processes.run("migration", self._airflow("db", "migrate"), self.environment, _MIGRATE_SECONDS)
 
     def start(self) -> None:
         """Start its components, whose database is there."""
@@ -201,7 +208,10 @@ class Standalone:
                 "api-server": ("--host", "127.0.0.1", "--port", str(self._port)),
                 "dag-processor": (),
             }.get(component, ("--skip-serve-logs",))
-            self.processes.start(component, _airflow(component, *options), self.environment)
+            self.processes.start(component, self._airflow(component, *options), self.environment)
+
+    def _airflow(self, *arguments: str) -> list[str]:
+        return [self.python, "-m", "airflow", *arguments]
 
     def wait_until_healthy(self, seconds: float) -> None:
         """Return when every component says that it is well.
@@ -282,10 +292,6 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
     return port
-
-
-def _airflow(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "airflow", *arguments]
 
 
 def _session(leader: int) -> list[int]:

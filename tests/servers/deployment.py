@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import sqlite3
+import sys
 import threading
 import time
 import urllib.error
@@ -41,11 +42,16 @@ class Deployment(Standalone):
     :param dags: the folder of its DAGs.
     :param environment: connections and settings beside its own.
     :param prefix: the path below which it lies.
+    :param python: the interpreter whose Airflow it is.
     """
 
-    def __init__(self, home: Path, dags: Path, environment: Mapping[str, str], prefix: str = "") -> None:
+    def __init__(
+        self, home: Path, dags: Path, environment: Mapping[str, str], prefix: str = "", python: str = sys.executable
+    ) -> None:
         unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
-        super().__init__(Processes(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix)
+        super().__init__(
+            Processes(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix, python=python
+        )
         self.seen: list[Seen] = []
         self.shown: list[tuple[str, dict[str, Any]]] = []
         """What tasks showed in the Task State Store, by their DAG, each value once."""

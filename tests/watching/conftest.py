@@ -57,7 +57,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         box = stack.enter_context(Sandbox(seed=5, conversations=30, messages=30, long_every=3))
         statsd = stack.enter_context(StatsdListener())
         environment = {
-            "PAGECONV_TEST_PLACE": place.url,
+            "PAGECONV_TEST_ROOT": home.as_uri(),
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
                 {"type": "file", "log_file_path": str(events), "append": True}
             ),
@@ -66,13 +66,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
             "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
         }
-        for dag_id, token in zip(DAGS, (box.token, DEAD_TOKEN), strict=True):
+        for dag_id, token, pace in zip((*DAGS, "frozen"), (box.token, DEAD_TOKEN, box.token), (0, 0, 2), strict=True):
             environment[f"AIRFLOW_CONN_CONN_OF_{dag_id.upper()}"] = json.dumps(
                 {
                     "conn_type": "pageconv",
                     "host": box.url,
                     "password": token,
-                    "extra": {"page_id": box.page.id, "calls_per_second": 0},
+                    "extra": {"page_id": box.page.id, "calls_per_second": pace},
                 }
             )
         airflow = stack.enter_context(

@@ -1,4 +1,4 @@
-"""An export that goes well, and one whose token is dead; both talk to the same Page."""
+"""An export that goes well, one whose token is dead, and a slow one; all talk to the same Page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from airflow.sdk import DAG
 
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 
-for dag_id in ("watched", "refused"):
+PLACES = {"watched": "export", "refused": "export", "frozen": "slow"}
+
+for dag_id, place in PLACES.items():
     with DAG(dag_id=dag_id, schedule=None, max_active_runs=1):
         PageConversationsToObjectStorageOperator(
-            task_id="export", destination=os.environ["PAGECONV_TEST_PLACE"], pageconv_conn_id=f"conn_of_{dag_id}"
+            task_id="export",
+            destination=f"{os.environ['PAGECONV_TEST_ROOT']}/{place}",
+            page_size=1 if dag_id == "frozen" else 100,
+            pageconv_conn_id=f"conn_of_{dag_id}",
         )
