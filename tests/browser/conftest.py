@@ -20,6 +20,8 @@ import Playwright for types alone, or inside of functions.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +33,28 @@ from tests.browser import chromium
 from tests.browser.looking import Looking, pictures
 from tests.conftest import do_without
 from tests.servers.deployment import Deployment
+from tests.versions.rows import OF_ITS_DAY, Row
+from tests.versions.run import build, install, interpreter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+AIRFLOW = os.environ.get("PAGECONV_AIRFLOW")
+SINCE_3_3 = pytest.mark.skipif(bool(AIRFLOW) and str(AIRFLOW) < "3.3", reason="Airflow has it since 3.3")
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter whose Airflow is looked at."""
+    if not AIRFLOW:
+        return sys.executable
+    version = ".".join(map(str, sys.version_info[:2]))
+    found, folder = interpreter(version), tmp_path_factory.mktemp("airflow") / AIRFLOW
+    assert found
+    trouble = install(Row(AIRFLOW, version, OF_ITS_DAY), found, build(tmp_path_factory.mktemp("wheel")), folder)
+    assert not trouble
+    return str(folder / "bin" / "python")
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +96,13 @@ def airflow(
     dags: Path,
     environment: Mapping[str, str],
     prefix: str,
+    python: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployment]:
     """A real Airflow, all of it, in which everybody is an admin."""
     home = tmp_path_factory.mktemp("airflow")
-    with Deployment(
-        home, dags, {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled", **environment}, prefix
-    ).running() as running:
+    settings = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled", **environment}
+    with Deployment(home, dags, settings, prefix, python).running() as running:
         yield running
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -17,13 +16,15 @@ import pytest
 
 from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.sandbox import Limits, Sandbox
-from tests.browser.looking import Looking
+from tests.browser.conftest import SINCE_3_3
+from tests.browser.form import make, press_test
+from tests.browser.looking import Looking, pictures
 from tests.browser.rights import PASSWORDS, USERS
 from tests.servers.airflow_home import REPOSITORY
 from tests.servers.deployment import Deployment
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 PREFIX = "/air/flow"
 PATH = "/plugin/page-conversations"
@@ -74,8 +75,8 @@ def prefix() -> str:
 
 
 @pytest.fixture(scope="module")
-def environment(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The connection, and users with rights of their own."""
+def environment(box: Sandbox, window: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The connection of all but the shop, which is made in the form, and users with rights of their own."""
     home = tmp_path_factory.mktemp("pages")
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS), encoding="utf-8")
@@ -84,12 +85,13 @@ def environment(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Mappi
         "conn_type": "pageconv",
         "host": box.url,
         "password": "SANDBOX-USER-TOKEN",
-        "extra": {"page_id": pages[0], "calls_per_second": 4},
+        "extra": {"calls_per_second": 4},
     }
     return {
         "PYTHONPATH": str(REPOSITORY),
         "PAGECONV_TEST_DESTINATION": (home / "export").as_uri(),
         "PAGECONV_TEST_PAGES": json.dumps(pages),
+        "PAGECONV_TEST_WINDOW": json.dumps(window),
         "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
         "AIRFLOW__CORE__AUTH_MANAGER": "tests.browser.rights.PerDagAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
@@ -111,9 +113,30 @@ def window(midnight: datetime) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: Deployment, logins: dict[str, str], window: dict[str, str]) -> dict[str, str]:
-    """The runs of all DAGs, begun one after the other; each meets its Page's limit."""
-    return {name: airflow.trigger(name, conf=window) for name in ("shop", "branches", "without_outlet", "secret")}
+def runs(
+    browser: Browser,
+    airflow: Deployment,
+    logins: dict[str, str],
+    window: dict[str, str],
+    box: Sandbox,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
+    """The runs of all DAGs. That of the shop is begun as a user does it: a connection in the form, Test, and Trigger."""
+    looking = Looking(browser, airflow.url, pictures(tmp_path_factory.mktemp("pictures")))
+    looking.sign_in(logins["admin"])
+    page, row = make(looking, box, "shop_connection")
+    assert "The access token is the own one of the Page" in press_test(page, row)
+    begun = {name: airflow.trigger(name, conf=window) for name in ("branches", "without_outlet", "secret")}
+    page = looking.open("/dags/shop")
+    page.get_by_role("button", name="Trigger").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Trigger").click()
+    dialog.wait_for(state="hidden")
+    [run] = airflow.api("GET", "/dags/shop/dagRuns")["dag_runs"]
+    complaints = list(looking.unexpected)
+    looking.close()
+    assert complaints == []
+    return {"shop": run["dag_run_id"], **begun}
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +182,7 @@ def tab_of(run_id: str, dag_id: str, task_id: str = "export", index: int | None 
 # ---- while it is under way
 
 
+@SINCE_3_3
 def test_an_export_that_waits_is_seen_with_its_end_and_its_reason(
     admin: Looking, airflow: Deployment, runs: dict[str, str], box: Sandbox
 ) -> None:
@@ -278,6 +302,7 @@ def test_the_navigation_leads_to_the_page(admin: Looking, ended: dict[str, str])
 # ---- rights
 
 
+@SINCE_3_3  # until then asset events are not filtered by the rights on DAGs
 def test_a_viewer_sees_nothing_of_a_dag_that_is_not_his(
     looking: Looking, logins: dict[str, str], ended: dict[str, str], box: Sandbox
 ) -> None:
@@ -361,7 +386,7 @@ def test_what_the_user_may_not_read_is_said(admin: Looking, ended: dict[str, str
 def month(airflow: Deployment, ended: dict[str, str]) -> None:
     """Written into the database: a day of one Page is missing, and the last one of another failed."""
     subprocess.run(
-        [sys.executable, "-m", "tests.browser.months", str(PAGES), str(DAYS)],
+        [airflow.python, "-m", "tests.browser.months", str(PAGES), str(DAYS)],
         env=airflow.environment,
         cwd=REPOSITORY,
         check=True,
@@ -418,6 +443,7 @@ def test_the_table_is_sorted_and_filtered(admin: Looking, month: None) -> None:
     expect(page.locator("tbody tr")).to_have_count(1)
     assert len(asked) < 15, "what was just read is not read again"
     page.get_by_label("State").select_option("")
+    expect(page.locator("tbody tr")).to_have_count(50)
     page.get_by_label("Page", exact=True).select_option("100200300400007")
     page.wait_for_url(re.compile("page_id=100200300400007"))
     expect(page.locator("tbody tr")).to_have_count(DAYS)

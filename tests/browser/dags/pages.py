@@ -14,10 +14,15 @@ DESTINATION = os.environ["PAGECONV_TEST_DESTINATION"]
 PAGES = json.loads(os.environ["PAGECONV_TEST_PAGES"])
 WINDOW = {"since": "{{ dag_run.conf.since }}", "until": "{{ dag_run.conf.until }}"}
 
-with DAG("shop", schedule=None):
+with DAG("shop", schedule=None, params=json.loads(os.environ["PAGECONV_TEST_WINDOW"])):
     # The connection names the Page.
     export = PageConversationsToObjectStorageOperator(
-        task_id="export", destination=DESTINATION, outlets=[AssetAlias("shop")], **WINDOW
+        task_id="export",
+        destination=DESTINATION,
+        outlets=[AssetAlias("shop")],
+        since="{{ params.since }}",
+        until="{{ params.until }}",
+        pageconv_conn_id="shop_connection",
     )
     EmptyOperator(task_id="other") >> export
 
