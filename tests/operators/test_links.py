@@ -76,12 +76,12 @@ def test_a_failed_export_has_them_as_well(box: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "destination, console",
     [
-        ("s3://aws_default@bucket/root/", f"{AWS}/bucket?prefix=root/messages/platform=messenger/page_id={PAGE}/"),
+        ("s3://aws_default@bucket/base/", f"{AWS}/bucket?prefix=base/messages/platform=messenger/page_id={PAGE}/"),
         ("s3://bucket", f"{AWS}/bucket?prefix=messages/platform=messenger/page_id={PAGE}/"),
         ("s3a://bucket/a b/ü#?", f"{AWS}/bucket?prefix=a%20b/%C3%BC%23%3F/messages/platform=messenger/page_id={PAGE}/"),
         ("gs://gcp@bucket/a b", f"{GOOGLE}/bucket/a%20b/messages/platform=messenger/page_id={PAGE}/"),
-        ("abfs://azure@container/root", AZURE),
-        ("abfs://container@account.dfs.core.windows.net/root", AZURE),
+        ("abfs://azure@container/base", AZURE),
+        ("abfs://container@account.dfs.core.windows.net/base", AZURE),
         ("file:///srv/export", ""),
         ("/srv/export", ""),
         ("hdfs://namenode/export", ""),
@@ -94,10 +94,10 @@ def test_the_files_are_shown_where_the_store_has_a_console(destination: str, con
 
 def test_the_files_of_a_task_without_messages_are_its_conversations() -> None:
     """And those of Instagram lie beside Messenger's."""
-    task = ran("s3://bucket/root", "instagram", messages=False)
+    task = ran("s3://bucket/base", "instagram", messages=False)
     assert (
         ExportedFilesLink().get_link(task, ti_key=TI)
-        == f"{AWS}/bucket?prefix=root/conversations/platform=instagram/page_id={PAGE}/"
+        == f"{AWS}/bucket?prefix=base/conversations/platform=instagram/page_id={PAGE}/"
     )
 
 
