@@ -179,8 +179,10 @@ class Scope:
         """Whether a thread that was read belongs into the export; ``None`` where nobody can tell."""
         if thread.exported:
             return True
-        if self.window.until is None and self.window.since is None and (thread.unavailable or not self.messages):
-            return True  # a thread that got a message since the walk began was there before, or may have been
+        # That a thread came after the walk began is known only where it gave messages, all of them later.
+        may_have_been_there = thread.unavailable or not self.messages or thread.last_dated is None
+        if self.window.until is None and self.window.since is None and may_have_been_there:
+            return True
         if updated is None:
             return True if self.since is None else (False if self.messages else None)
         if thread.unavailable and self.may_hold_messages(updated):

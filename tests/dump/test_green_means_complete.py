@@ -90,6 +90,32 @@ def test_known_threads_that_jump_above_one_that_is_not_known_do_not_hide_it(futu
         assert_nothing_is_missing(box, tmp_path, before)
 
 
+@pytest.mark.parametrize("emptied", ["before", "meanwhile"])
+def test_a_thread_whose_messages_were_all_unsent_stands_in_a_dump_whatever_its_time(
+    emptied: str, tmp_path: Path
+) -> None:
+    """A time later than the walk's beginning does not show that it came later: it may be wrong, or of a message that is gone."""
+    with busy_page(2, 30) as box:
+        threads = [thread["node"]["id"] for thread in box.data()["threads"]]
+
+        def empty(page: Any) -> None:
+            [messages] = [one["messages"] for one in box.data()["threads"] if one["node"]["id"] == threads[-1]]
+            for message in messages:
+                page.unsend(message["id"])
+
+        if emptied == "before":
+            empty(box.page)
+            box.page.show_updated(threads[-1], (NOW + timedelta(hours=20)).strftime("%Y-%m-%dT%H:%M:%S+0000"))
+        else:
+            box.life.add(Life("message", at=2, thread=threads[-1]))
+            box.life.add(Life("call", at=2, do=empty))
+        before = owed(box.data())
+        export_in_time(box, store_of(local(tmp_path)), page_size=10)
+        assert sorted(ids(local(tmp_path), "conversations")) == sorted(threads)
+        if emptied == "before":
+            assert_nothing_is_missing(box, tmp_path, before)
+
+
 def test_a_thread_that_lands_among_rows_that_were_read_is_not_missed(tmp_path: Path) -> None:
     """Its message came late: it does not stand at the head, and what is above it is known."""
     with busy_page(2, 300, span=timedelta(minutes=5)) as box:
