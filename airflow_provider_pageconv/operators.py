@@ -209,6 +209,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow_provider_pageconv.compat import AirflowException
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
+        from airflow_provider_pageconv.dump.store_errors import NoSuchBucketError, StoreError
         from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
         from airflow_provider_pageconv.metrics import counted
 
@@ -231,8 +232,10 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             if failed.for_good:
                 raise ExportFailed(str(failed), failed.errors) from None
             raise AirflowException(str(failed)) from None
-        except DumpRefused as refusal:
+        except (DumpRefused, NoSuchBucketError) as refusal:
             raise ExportFailed(str(refusal)) from None
+        except StoreError as error:
+            raise StoreError(str(error)) from None  # without the traceback of the store's own library
         except Stopped:
             raise AirflowException(
                 "The export was stopped; what was fetched is safe, and the next try goes on from there."
@@ -245,8 +248,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         """Check everything that can be checked before the first call, wait until it may be made, and look at the token."""
         from airflow.sdk import ObjectStoragePath
 
+        from airflow_provider_pageconv.compat import AirflowNotFoundException
         from airflow_provider_pageconv.dump.export import Export
-        from airflow_provider_pageconv.dump.store import open_store
+        from airflow_provider_pageconv.dump.opening import open_store
         from airflow_provider_pageconv.graph.limits import Policy
         from airflow_provider_pageconv.hooks import PageConversationsHook
         from airflow_provider_pageconv.lineage import Ends
@@ -264,6 +268,10 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                 "destination",
                 str(self.destination),
                 f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
+            ) from error
+        except AirflowNotFoundException as error:
+            raise parameters.refuse(
+                "destination", str(self.destination), f"a connection that exists ({error})"
             ) from error
         self._ends = Ends(hook.settings.base_url, path.protocol, path.path, getattr(fs, "account_name", None))
         self._show(

@@ -11,11 +11,11 @@ from typing import Any
 
 from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump.fast import FastReader
-from airflow_provider_pageconv.dump.folder import list_query
 from airflow_provider_pageconv.dump.idset import IdSet
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.publishing import list_query
 from airflow_provider_pageconv.dump.readers import Moments, Readers
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.threads import Scope

@@ -25,7 +25,8 @@ from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read
 from airflow_provider_pageconv.dump.idset import WIDTH, digest
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, worth
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.store import Store, StoreError
+from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES, message_fields
 from airflow_provider_pageconv.times import moment
 

@@ -21,7 +21,7 @@ from airflow_provider_pageconv.dump.endings import Superseded
 from airflow_provider_pageconv.dump.formats import Part
 from airflow_provider_pageconv.dump.idset import IdSet
 from airflow_provider_pageconv.dump.progress import Progress
-from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.store import Entry, Store
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +138,17 @@ class Checkpoints:
 
     def claim(self) -> None:
         """Say that this try is the one at work now."""
-        self._store.put_bytes(json.dumps({"attempt": self._attempt}).encode(), f"{self._prefix}/claim")
+        self._store.put_bytes(json.dumps({"attempt": self._attempt}).encode(), self.claim_key)
+
+    @property
+    def claim_key(self) -> str:
+        """Where it stands which try is at work."""
+        return f"{self._prefix}/claim"
 
     def is_superseded(self) -> bool:
         """Whether a later try has claimed the work."""
         try:
-            claim = json.loads(self._store.read(f"{self._prefix}/claim"))
+            claim = json.loads(self._store.read(self.claim_key))
         except FileNotFoundError:
             return True  # a later try has finished, and swept up
         return not isinstance(claim, dict) or claim.get("attempt") != self._attempt
@@ -221,9 +226,12 @@ class Checkpoints:
             self._recent, self._before_recent = [], name
         return says, follows
 
-    def load(self) -> Resumed | None:
-        """Read the newest chain that is whole; ``None`` where there is none, and the export begins anew."""
-        sizes = {entry.key: entry.size for entry in self._store.list(self._prefix)}
+    def load(self, entries: Sequence[Entry]) -> Resumed | None:
+        """Read the newest chain that is whole; ``None`` where there is none, and the export begins anew.
+
+        :param entries: what lies in the staging area.
+        """
+        sizes = {entry.key: entry.size for entry in entries if entry.key.startswith(f"{self._prefix}/")}
         names = [key.rpartition("/")[2] for key in sizes]
         heads = sorted((name for name in names if name.startswith("checkpoint-")), reverse=True)
         for head in heads:

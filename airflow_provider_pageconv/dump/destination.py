@@ -9,24 +9,26 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from airflow_provider_pageconv.dump.checkpoint import StagedPart
+from airflow_provider_pageconv.dump.checkpoint import ClosedPart, StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.formats import is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.records import STREAMS
-from airflow_provider_pageconv.dump.store import Store, StoreError
+from airflow_provider_pageconv.dump.store import Entry, Store
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.dump.window import Window, overlapping
 from airflow_provider_pageconv.graph.fields import field_name
 
 log = logging.getLogger(__name__)
 
 MANIFEST_VERSION = 1
+_STRANGERS = "strangers"
 _OVERWRITE = "overwrite=True replaces the export without reading it, and what only it holds is lost then"
 
 MOST_PREDECESSORS = 10
@@ -50,6 +52,9 @@ class Destination:
         self.store = self._store = store
         self.place = self._place = place
         self.staging = self._staging = staging
+        self._sample: tuple[Entry, str | None] | None = None
+        self._notes: list[str] = []
+        self.is_tidy = False
 
     def published(self) -> Manifest | None:
         """The manifest that is published for this window.
@@ -58,21 +63,23 @@ class Destination:
         """
         return self._manifest(self._place.manifest)
 
-    def steadily(self, what: Callable[[Manifest | None], _T]) -> _T:
+    def steadily(self, what: Callable[[Manifest | None], _T], published: Manifest | None = None) -> _T:
         """Do something with the files of what is published.
 
         Who publishes sweeps up what it replaces, so that a file may be gone that was there a moment ago: then once more, with
         what is published now, as any reader does.
 
+        :param published: what was, a moment ago.
         :raises DumpRefused: it refuses what still is published.
         """
         for _ in range(MOST_PREDECESSORS):
-            published = self.published()
+            published = published or self.published()
             try:
                 return what(published)
             except DumpRefused:
-                if self.published() == published:
+                if (now := self.published()) == published:
                     raise
+                published = now
         raise self.unsteady()
 
     def unsteady(self) -> StoreError:
@@ -81,15 +88,16 @@ class Destination:
             f"The manifest {self._place.manifest} was replaced by others again and again while this export was being published."
         )
 
-    def refuse_conflicts(self, window: Window, user_id: str | None) -> None:
+    def refuse_conflicts(self, window: Window, user_id: str | None, entries: Sequence[Entry] | None = None) -> None:
         """Refuse to mix what cannot be told apart later; learned from one listing of the manifests' names.
 
+        :param entries: the listing, where it was made already.
         :raises DumpRefused: another published window of this folder overlaps, or the folder holds the conversations of
             somebody else.
         """
-        windows = {
-            name: entry.key for entry in self._store.list(self._place.manifests) if (name := Place.window_of(entry.key))
-        }
+        if entries is None:
+            entries = self._store.list(self._place.manifests)
+        windows = {name: entry for entry in entries if (name := Place.window_of(entry.key))}
         if (other := overlapping(window, list(windows))) is not None:
             raise DumpRefused(
                 f"The window {self._place.window} of {self._place.partition} overlaps {other}, which is published "
@@ -98,9 +106,13 @@ class Destination:
         if not windows:
             return
         sample = self._place.window if self._place.window in windows else max(windows)
-        manifest = self._manifest(windows[sample])
-        if manifest is not None and manifest.get("user_id") != user_id:
-            mine, theirs = (f"user_id {who}" if who else "the whole Page" for who in (user_id, manifest.get("user_id")))
+        if self._sample is None or self._sample[0] != windows[sample]:
+            manifest = self._manifest(windows[sample].key)
+            if manifest is None:
+                return
+            self._sample = windows[sample], manifest.get("user_id")
+        if self._sample[1] != user_id:
+            mine, theirs = (f"user_id {who}" if who else "the whole Page" for who in (user_id, self._sample[1]))
             raise DumpRefused(
                 f"This export of {mine} cannot be mixed with the window {sample} of {self._place.partition}, which "
                 f"holds {theirs}: {self._ways_out(sample)}."
@@ -121,13 +133,6 @@ class Destination:
                 f"{published.get('file_format')!r} and compression {published.get('compression')!r}, which this version of "
                 f"the provider does not know: {_OVERWRITE}."
             )
-        there = {entry.key: entry.size for stream in STREAMS for entry in self._store.list(self._place.stream(stream))}
-        for file in published["files"]:
-            key, size = file["path"], file["bytes"]
-            if there.get(key) != size and self._store.size(key) != size:  # a listing may be late
-                raise DumpRefused(
-                    f"{file['path']}, which the manifest {where} names, is missing or has another size: {_OVERWRITE}."
-                )
         for stream in STREAMS:
             had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
             missing = sorted(had - {field_name(one) for one in fields[stream] or ()})
@@ -135,6 +140,20 @@ class Destination:
                 raise DumpRefused(
                     f"The export that {where} names was asked for {', '.join(missing)} of {stream}, and this one is not: "
                     f"ask for them too, use another destination, or {_OVERWRITE}."
+                )
+
+    def refuse_damage(self, published: Manifest) -> None:
+        """Refuse to replace an export of which not every file is there.
+
+        :raises DumpRefused: one is missing, or has another size.
+        """
+        named = {file["stream"] for file in published["files"]}
+        there = {entry.key: entry.size for stream in named for entry in self._store.list(self._place.stream(stream))}
+        for file in published["files"]:
+            key, size = file["path"], file["bytes"]
+            if there.get(key) != size and self._store.size(key) != size:  # a listing may be late
+                raise DumpRefused(
+                    f"{key}, which the manifest {self._place.manifest} names, is missing or has another size: {_OVERWRITE}."
                 )
 
     def others(self) -> list[Manifest]:
@@ -160,15 +179,16 @@ class Destination:
     def publish(
         self,
         manifest: dict[str, Any],
-        parts: Sequence[StagedPart],
+        parts: Sequence[StagedPart | ClosedPart],
         predecessor: Manifest | None,
         may_publish: Callable[[], None],
         *,
         overwrite: bool,
     ) -> dict[str, Any] | None:
-        """Copy the parts to where readers look, then put the manifest.
+        """Copy the parts to where readers look, or put them there, then put the manifest.
 
         :param manifest: all of it but ``files``.
+        :param parts: in the staging area, or still on the worker's disk.
         :param predecessor: the manifest that is published now.
         :param may_publish: called right before the PUT; raises if it must not happen any more.
         :param overwrite: whether it does not matter what is replaced.
@@ -178,16 +198,18 @@ class Destination:
         ending = suffix(manifest["file_format"], manifest["compression"])
         numbers = dict.fromkeys(STREAMS, 0)
         files = []
-        for staged in parts:
-            stream = staged.part.stream
+        for one in parts:
+            stream = one.part.stream
             name = f"{manifest['export_id']}-{attempt}-{numbers[stream]:05d}{ending}"
             numbers[stream] += 1
-            files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(staged.part)})
+            files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(one.part)})
         manifest = {**manifest, "files": files}
         paths = [file["path"] for file in files]
-        self._note(f"publish-{attempt}", [*paths, *_paths(predecessor)])
-        with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
-            list(pool.map(self._store.copy, [staged.key for staged in parts], paths))
+        if paths or _paths(predecessor):
+            self._note(f"publish-{attempt}", [*paths, *_paths(predecessor)])
+        if parts:
+            with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
+                list(pool.map(self._place_part, parts, paths))
         may_publish()
         if not overwrite and self.published() != predecessor:
             return None
@@ -196,32 +218,56 @@ class Destination:
         self._store.put_bytes(text.encode("utf-8", "backslashreplace"), self._place.manifest)
         return manifest
 
+    def _place_part(self, part: StagedPart | ClosedPart, key: str) -> None:
+        if isinstance(part, ClosedPart):
+            self._store.put(part.path, key)
+        else:
+            self._store.copy(part.key, key)
+
+    def tidy_at_once(self, manifest: Manifest, *keys: str) -> None:
+        """Do as :meth:`tidy` does where it is known what lies in the staging area: no try was before this one, nothing was
+        replaced, and it published at once.
+
+        :param manifest: what it published.
+        :param keys: what it wrote there beside its notes.
+        """
+        self.is_tidy = True
+        self._note_strangers({file["stream"] for file in manifest["files"]}, _paths(manifest))
+        self._store.delete([*keys, *self._notes])
+
     def tidy(self) -> None:
         """Delete what this run wrote or replaced and what is not published, then its staging area.
 
         Files of others that lie in the window without being published may belong to a run that is publishing right now:
         they are noted, for the folder's next export after :data:`LEFTOVERS_AFTER` to delete if they still are not.
         """
+        self.is_tidy = True
         entries = self._store.list(self._staging)
         if not entries:
             return
-        left = f"{self._staging}/note-strangers"
-        gone = self._delete_noted(entry.key for entry in entries if entry.key != left)
-        kept = _paths(self.published())
-        strangers = [
-            entry.key
-            for stream in STREAMS
-            for entry in self._store.list(self._place.stream(stream))
-            if entry.key not in kept and entry.key not in gone
-        ]
-        if strangers:
-            self._note("strangers", strangers)
-        self._store.delete(entry.key for entry in entries if entry.key != left or not strangers)
+        gone = self._delete_noted(entry.key for entry in entries if entry.key != self._left)
+        noted = self._note_strangers(STREAMS, [*_paths(self.published()), *gone])
+        self._store.delete(entry.key for entry in entries if entry.key != self._left or not noted)
 
-    def sweep(self, now: datetime) -> None:
-        """Delete what other runs of this folder left behind more than :data:`LEFTOVERS_AFTER` ago."""
-        runs: dict[str, list[Any]] = {}
-        for entry in self._store.list(self._place.staging):
+    @property
+    def _left(self) -> str:
+        return f"{self._staging}/note-{_STRANGERS}"
+
+    def _note_strangers(self, streams: Collection[str], known: Collection[str]) -> bool:
+        """Note the files of nobody in the window's streams; whether there are any."""
+        files = [entry.key for stream in streams for entry in self._store.list(self._place.stream(stream))]
+        strangers = [key for key in files if key not in known]
+        if strangers:
+            self._note(_STRANGERS, strangers)
+        return bool(strangers)
+
+    def sweep(self, now: datetime, entries: Sequence[Entry]) -> None:
+        """Delete what other runs of this folder left behind more than :data:`LEFTOVERS_AFTER` ago.
+
+        :param entries: what lies in the folder's staging area.
+        """
+        runs: dict[str, list[Entry]] = {}
+        for entry in entries:
             run = "/".join(entry.key.split("/")[: self._staging.count("/") + 1])
             runs.setdefault(run, []).append(entry)
         for run, entries in runs.items():
@@ -234,7 +280,10 @@ class Destination:
 
     def _note(self, name: str, files: Sequence[str]) -> None:
         note = {"manifest": self._place.manifest, "files": list(files)}
-        self._store.put_bytes(json.dumps(note).encode(), f"{self._staging}/note-{name}")
+        key = f"{self._staging}/note-{name}"
+        if name != _STRANGERS:
+            self._notes.append(key)
+        self._store.put_bytes(json.dumps(note).encode(), key)
 
     def _delete_noted(self, keys: Iterator[str]) -> set[str]:
         """Delete the files that notes name and their windows' manifests do not."""

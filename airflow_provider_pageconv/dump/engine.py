@@ -20,7 +20,7 @@ from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, NothingLi
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
 from airflow_provider_pageconv.dump.reporting import Stage, stage_of_list
-from airflow_provider_pageconv.dump.store import StoreError
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
 from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
@@ -321,17 +321,18 @@ class Engine:
                 continue
             due = folder.save_due_at() <= now or name in self._to_save
             last = folder.needs_no_call or (name not in calling and (failed or self._ending))
-            if due or (last and not folder.is_safe):
-                self._to_save.discard(name)
-                self._save(folder, now)
-            elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
-                self._run(folder, Lane.PUBLISH, look, folder.looked)
-            elif (
+            publishes = (
                 folder.is_read
                 and not failed
                 and self._if_empty is None
                 and not isinstance(self._ending, (Stopped, Superseded))
-            ):
+            )
+            if due or (last and not folder.is_safe and not (publishes and folder.is_brief)):
+                self._to_save.discard(name)
+                self._save(folder, now)
+            elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
+                self._run(folder, Lane.PUBLISH, look, folder.looked)
+            elif publishes:
                 self._publishing.add(name)
                 put = folder.publish(self._hands.clock().timestamp(), self._is_stopped)
                 self._run(folder, Lane.PUBLISH, put, lambda manifest, folder=folder: self._published(folder, manifest))  # type: ignore[misc]

@@ -16,14 +16,16 @@ from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
 from airflow_provider_pageconv.dump.destination import Destination, Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
-from airflow_provider_pageconv.dump.folder import FolderExport, refuse
+from airflow_provider_pageconv.dump.folder import FolderExport
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.publishing import refuse
 from airflow_provider_pageconv.dump.reporting import Reporter, counted, sums
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.store import Entry, Store
+from airflow_provider_pageconv.dump.store_errors import NoSuchBucketError
 from airflow_provider_pageconv.dump.summary import Outcome, nothing_listed
 from airflow_provider_pageconv.dump.workers import Workers
 from airflow_provider_pageconv.graph.client import GraphClient
@@ -39,7 +41,7 @@ from airflow_provider_pageconv.times import iso, round_up
 
 log = logging.getLogger(__name__)
 
-_FOR_GOOD = (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, WaitedTooLong)
+_FOR_GOOD = (GraphAuthError, GraphPermissionError, GraphRequestError, DumpRefused, NoSuchBucketError, WaitedTooLong)
 
 
 class FoldersFailed(Exception):  # noqa: N818 - it is several errors
@@ -139,24 +141,49 @@ class Export:
         places = {folder: Place(spec.platform, spec.page_id, folder, spec.window.name) for folder in self._folders}
         destinations = {folder: self._destination(place) for folder, place in places.items()}
         self.outcomes = outcomes = {}
+        manifests = self._listed("_manifests", places)
+        replaced = {}
         for folder, destination in destinations.items():  # all refusals come before the first call
             published = destination.published()
             if published is not None and _is_ours(spec, published):
                 outcomes[folder] = Outcome(places[folder].manifest, published, new=False)
             else:
-                refuse(spec, folder, destination)
+                refuse(spec, folder, destination, published, manifests[folder])
+                replaced[folder] = published
+        staged = self._listed("_staging", places) if replaced else {}
         with scratch_folder() as scratch, Packing() as packing:
             todo = [
-                self._begin(rank, folder, destinations[folder], scratch, packing, now, hands.monotonic())
+                self._begin(
+                    rank,
+                    folder,
+                    destinations[folder],
+                    replaced[folder],
+                    staged[folder],
+                    scratch,
+                    packing,
+                    now,
+                    hands.monotonic(),
+                )
                 for rank, folder in enumerate(self._folders)
-                if folder not in outcomes
+                if folder in replaced
             ]
             self._go_on(todo, list(outcomes))
             if todo:
                 self._run(todo, hands)
         for destination in destinations.values():
-            destination.tidy()
+            if not destination.is_tidy:
+                destination.tidy()
         return [outcomes[folder] for folder in self._folders]
+
+    def _listed(self, top: str, places: Mapping[str, Place]) -> dict[str, list[Entry]]:
+        """What lies below a folder of the destination, by the Page's folders; in one listing for all of them."""
+        [page] = {place.page for place in places.values()}
+        below = {folder: f"{top}/{place.partition}" for folder, place in places.items()}
+        entries = self._store.list(f"{top}/{page}" if len(below) > 1 else next(iter(below.values())))
+        return {
+            folder: [entry for entry in entries if entry.key.startswith(f"{prefix}/")]
+            for folder, prefix in below.items()
+        }
 
     def _destination(self, place: Place) -> Destination:
         staging = f"{place.staging}/{self._spec.staging_name()}"
@@ -167,17 +194,18 @@ class Export:
         rank: int,
         folder: str,
         destination: Destination,
+        published: Manifest | None,
+        staged: Sequence[Entry],
         scratch: Path,
         packing: Packing,
         now: datetime,
         monotonic: float,
     ) -> FolderExport:
         """Take up what an earlier try of this run left, or begin."""
-        destination.sweep(now)
+        destination.sweep(now, staged)
         checkpoints = Checkpoints(destination.store, destination.staging, secrets.token_hex(4))
-        resumed = checkpoints.load()
+        resumed = checkpoints.load(staged)
         checkpoints.claim()
-        published = destination.published()
         if resumed and published and published.get("export_id") == resumed.progress.export_id:
             # Finished before the run was cleared; only the sweeping up is missing.
             checkpoints.begin_anew()
@@ -185,8 +213,19 @@ class Export:
         if resumed is None:
             resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
         replaces = published is not None and not self._spec.overwrite
+        is_first = published is None and not any(entry.key.startswith(f"{destination.staging}/") for entry in staged)
         return FolderExport(
-            self._spec, folder, rank, destination, checkpoints, resumed, scratch, packing, monotonic, replaces=replaces
+            self._spec,
+            folder,
+            rank,
+            destination,
+            checkpoints,
+            resumed,
+            scratch,
+            packing,
+            monotonic,
+            replaces=replaces,
+            is_first=is_first,
         )
 
     def _go_on(self, todo: Sequence[FolderExport], published: Sequence[str]) -> None:

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from airflow_provider_pageconv.dump.carrying import Carrier, Listed, asks_for_details
-from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed, StagedPart
-from airflow_provider_pageconv.dump.destination import MOST_PREDECESSORS, Destination
-from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped, Superseded
+from airflow_provider_pageconv.dump.checkpoint import Checkpoints, ClosedPart, Resumed, StagedPart
+from airflow_provider_pageconv.dump.destination import Destination
 from airflow_provider_pageconv.dump.fast import FastReader
 from airflow_provider_pageconv.dump.listing import Listing
-from airflow_provider_pageconv.dump.manifest import complete, describe
+from airflow_provider_pageconv.dump.manifest import describe
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Phase
+from airflow_provider_pageconv.dump.publishing import Publication, list_query
 from airflow_provider_pageconv.dump.readers import Moments, Readers, Target, note_dropped, pause
-from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.store import told
+from airflow_provider_pageconv.dump.store_errors import told
 from airflow_provider_pageconv.dump.threads import Scope
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
 from airflow_provider_pageconv.graph.errors import (
@@ -37,7 +36,6 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
     GraphUnavailableError,
 )
-from airflow_provider_pageconv.graph.fields import conversation_fields, message_fields
 from airflow_provider_pageconv.graph.paging import Pager
 from airflow_provider_pageconv.graph.protocol import Answer, PageReader, Request
 from airflow_provider_pageconv.times import iso, moment, round_up, utc
@@ -90,6 +88,7 @@ class FolderExport:
     :param packing: compresses and writes it.
     :param now: the monotonic clock's present.
     :param replaces: whether there is a published export whose records are carried over.
+    :param is_first: whether nothing is published, and no try of the run was before this one.
     """
 
     def __init__(
@@ -105,6 +104,7 @@ class FolderExport:
         now: float,
         *,
         replaces: bool = False,
+        is_first: bool = False,
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -112,6 +112,7 @@ class FolderExport:
         self.destination = destination
         self.progress = resumed.progress
         self.replaces = replaces
+        self._is_first = is_first
         self._checkpoints = checkpoints
         self._parts: list[StagedPart] = resumed.parts
         self._output = Output(
@@ -371,20 +372,31 @@ class FolderExport:
         """Whether a checkpoint is on its way into the store."""
         return self._saving
 
+    @property
+    def is_brief(self) -> bool:
+        """Whether it may be published with nothing of it safe before: there is so little that this takes no time."""
+        return self._is_first and self.is_read and self._output.is_little
+
     def save(self, now: float) -> Callable[[], None]:
         """Compose a checkpoint of all that was fetched; what is returned puts it into the store.
 
         :param now: the monotonic clock's present.
         """
+        put, _ = self._compose()
+        self._saving, self._saved_at = True, now
+        return put
+
+    def _compose(self) -> tuple[Callable[[], None], list[ClosedPart]]:
+        """Compose a checkpoint; returns what puts it, and the parts on the worker's disk that it puts with it."""
+        self._is_first = False
         self.progress.walk.pager = self._pager.state()
         kept = self._readers.hand_over()
         self._note_whole(kept["whole"])
-        put, parts = self._checkpoints.compose(
-            self.progress, closed=self._output.close(), number=len(self._parts), **kept
-        )
+        closed = self._output.close()
+        put, parts = self._checkpoints.compose(self.progress, closed=closed, number=len(self._parts), **kept)
         self._parts += parts
-        self._changed, self._saving, self._saved_at = False, True, now
-        return put
+        self._changed = False
+        return put, closed
 
     def _note_whole(self, hashes: bytes) -> None:
         """Keep the hashes of threads that were read to their end, on the worker's disk: only the carrying needs them."""
@@ -434,66 +446,11 @@ class FolderExport:
         query = self._pager.query
         assert isinstance(query, ConversationsQuery)
         document = describe(spec, self.folder, self.progress, query, utc(now), listed=self._listed)
-        carrier = self._carrier()
-
-        def may_publish() -> None:
-            if stopped():
-                raise Stopped("The export was stopped; it publishes nothing any more.")
-            if self._checkpoints.is_superseded():
-                raise Superseded(f"A later try exports the folder {self.folder}; this one publishes nothing.")
-
-        def put() -> dict[str, Any]:
-            may_publish()
-            refuse(spec, self.folder, destination)
-            for _ in range(MOST_PREDECESSORS):
-                published = destination.published()
-                predecessor = None if spec.overwrite else published
-                others = destination.others() if carrier.may_repeat else []
-                try:
-                    carried = carrier.settle(predecessor, others)
-                except DumpRefused:
-                    if destination.published() == published and (not others or destination.others() == others):
-                        raise
-                    continue  # somebody has replaced one of them, and swept up its files
-                manifest = destination.publish(
-                    complete(document, carried, predecessor),
-                    carried.parts,
-                    published,
-                    may_publish,
-                    overwrite=spec.overwrite,
-                )
-                if manifest is not None:
-                    destination.tidy()
-                    return manifest
-            raise destination.unsteady()
-
-        return put
+        save, closed = self._compose() if self.is_brief else (None, [])
+        return Publication(
+            spec, self.folder, destination, self._checkpoints, self._carrier(), document, stopped, closed, save
+        ).publish
 
     def discard(self) -> None:
         """Leave what is not finished."""
         self._output.discard()
-
-
-def list_query(spec: Spec, folder: str) -> ConversationsQuery:
-    """What is asked of a folder's list, before the API refuses any of it."""
-    return ConversationsQuery(
-        page_id=spec.page_id,
-        platform=spec.platform,
-        folder=folder,
-        user_id=spec.user_id,
-        fields=conversation_fields(spec.conversation_fields),
-        message_fields=message_fields(spec.message_fields) if spec.messages else None,
-    )
-
-
-def refuse(spec: Spec, folder: str, destination: Destination) -> None:
-    """Refuse an export that would break what lies in the destination.
-
-    :raises DumpRefused: it would.
-    """
-    destination.refuse_conflicts(spec.window, spec.user_id)
-    if not spec.overwrite:
-        query = list_query(spec, folder)
-        inner = query.message_fields.expressions if query.message_fields else None
-        fields = {CONVERSATIONS: query.fields.expressions, MESSAGES: inner}
-        destination.steadily(lambda published: destination.refuse_replacement(published, fields) if published else None)

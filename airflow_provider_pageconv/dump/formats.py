@@ -14,7 +14,7 @@ from typing import IO, Any
 from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump.packing import PIECE, Packing
 from airflow_provider_pageconv.dump.records import line
-from airflow_provider_pageconv.dump.store import told
+from airflow_provider_pageconv.dump.store_errors import told
 
 _SUFFIXES = {("jsonl", "gzip"): ".jsonl.gz", ("jsonl", "none"): ".jsonl"}
 

@@ -26,9 +26,14 @@ class Place:
     window: str
 
     @property
+    def page(self) -> str:
+        """The Hive partitions of the Page."""
+        return f"platform={self.platform}/page_id={self.page_id}"
+
+    @property
     def partition(self) -> str:
         """The Hive partitions of the folder; every part of it is a name from a list or checked by :func:`is_safe`."""
-        return f"platform={self.platform}/page_id={self.page_id}/folder={self.folder}"
+        return f"{self.page}/folder={self.folder}"
 
     @property
     def manifests(self) -> str:

@@ -18,6 +18,9 @@ from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETT
 from airflow_provider_pageconv.dump.threads import Reading
 from airflow_provider_pageconv.graph.edges import Row
 
+_LITTLE = 10_000
+"""Records that are put in a moment."""
+
 
 class Output:
     """Writes records into local files, and counts them.
@@ -126,6 +129,12 @@ class Output:
     def has_full_parts(self) -> bool:
         """Whether parts are finished and wait to be put."""
         return bool(self._closed)
+
+    @property
+    def is_little(self) -> bool:
+        """Whether all that there is are few records, which wait for nothing before they are published."""
+        waits = any(kind for _, kind in self._writers)
+        return not (self._closed or waits) and sum(one.records for one in self._writers.values()) <= _LITTLE
 
     def close(self) -> list[ClosedPart]:
         """Finish the parts that are being written, and hand over all that are finished."""

@@ -448,7 +448,7 @@ class Readers:
             counts.conversations_incomplete += 1
             if len(self._progress.incomplete) < _NAMED:
                 self._progress.incomplete.append(reading.id)
-        counts.messages_expected += (reading.message_count or 0) if held else 0
+        counts.messages_expected += (reading.message_count or 0) if held and self._spec.messages else 0
         counts.messages_undated += thread.undated
         counts.threads_undated += thread.undated > 0
         self._progress.threads_unordered += not thread.order.newest_first

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow_provider_pageconv.dump.store import told
+from airflow_provider_pageconv.dump.store_errors import told
 
 PREFIX = "pageconv-parts-"
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
+
+from airflow_provider_pageconv.dump.store_errors import told
 
 _ATTEMPTS = 20
 
@@ -30,14 +31,10 @@ class Entry:
     modified: datetime | None
 
 
-class StoreError(OSError):
-    """The destination does not do what it is asked to; the sentence says what, which file, and what the store said."""
-
-
 class Store(Protocol):
     """Whole files by key. A file is there with all its bytes, or not at all.
 
-    Whatever goes wrong is a :class:`StoreError`, but for what a method says of files that are not there.
+    Whatever goes wrong is a :class:`~airflow_provider_pageconv.dump.store_errors.StoreError`, but for what a method says of files that are not there.
     """
 
     def put(self, local: Path, key: str) -> None:
@@ -128,7 +125,7 @@ class FsspecStore:
             return []
         cut = len(self._root) + 1
         return [
-            Entry(self._relative(path, cut), int(info.get("size") or 0), _modified(info))
+            Entry(self._relative(path, cut), int(info.get("size") or 0), modified(info))
             for path, info in found.items()
             if info.get("type") != "directory" and not path.endswith("/")
         ]
@@ -249,32 +246,12 @@ class LocalStore(FsspecStore):
             folder = folder.parent
 
 
-@contextlib.contextmanager
-def told(doing: str, *passed_on: type[Exception]) -> Iterator[None]:
-    """Say in a sentence what a store would not do."""
-    try:
-        yield
-    except passed_on:
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise StoreError(f"Cannot {doing}: {reason}") from error
-
-
 def _sync(path: str) -> None:
     with Path(path).open("rb") as file:
         os.fsync(file.fileno())
 
 
-def open_store(fs: Any, root: str) -> Store:
-    """The store for a file system: what is whole in one call everywhere, and by renaming on a local one."""
-    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    if "file" in protocols or "local" in protocols:
-        return LocalStore(fs, posixpath.abspath(root))
-    return FsspecStore(fs, root)
-
-
-def _modified(info: dict[str, Any]) -> datetime | None:
+def modified(info: dict[str, Any]) -> datetime | None:
     """When a file was last written, by whatever name the file system gives it."""
     for key in ("LastModified", "last_modified", "mtime", "updated", "created"):
         value = info.get(key)

@@ -61,8 +61,8 @@ def carry(messages: int) -> Mapping[str, float]:
 
     from airflow_provider_pageconv.dump.carrying import Carrier, Listed
     from airflow_provider_pageconv.dump.checkpoint import StagedPart
+    from airflow_provider_pageconv.dump.opening import open_store
     from airflow_provider_pageconv.dump.spec import Spec
-    from airflow_provider_pageconv.dump.store import open_store
     from airflow_provider_pageconv.dump.window import Window
 
     with tempfile.TemporaryDirectory() as top:

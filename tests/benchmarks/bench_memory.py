@@ -64,8 +64,8 @@ def export(conversations: int) -> dict[str, float]:
     import fsspec
 
     from airflow_provider_pageconv.dump.export import Export
+    from airflow_provider_pageconv.dump.opening import open_store
     from airflow_provider_pageconv.dump.spec import Spec
-    from airflow_provider_pageconv.dump.store import open_store
     from airflow_provider_pageconv.dump.window import Window
     from airflow_provider_pageconv.graph.client import GraphClient
     from airflow_provider_pageconv.graph.limits import Policy

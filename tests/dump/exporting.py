@@ -15,8 +15,9 @@ from typing import Any
 from airflow_provider_pageconv.dump.endings import LetGo
 from airflow_provider_pageconv.dump.engine import Event, Lane
 from airflow_provider_pageconv.dump.export import Export, FoldersFailed
+from airflow_provider_pageconv.dump.opening import open_store
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.dump.store import Store, open_store
+from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.summary import Outcome
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.dump.workers import Workers

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pageconv.dump.fast import Bounds, FastReader
-from airflow_provider_pageconv.dump.folder import list_query
 from airflow_provider_pageconv.dump.listing import note_order, note_orders
 from airflow_provider_pageconv.dump.progress import Order
+from airflow_provider_pageconv.dump.publishing import list_query
 from airflow_provider_pageconv.dump.readers import Moments
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.threads import Scope

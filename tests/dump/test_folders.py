@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_pageconv.dump.endings import LetGo
 from airflow_provider_pageconv.dump.export import FoldersFailed
-from airflow_provider_pageconv.dump.store import StoreError
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
     GraphPermissionError,
@@ -133,10 +133,10 @@ def test_a_store_that_fails_for_one_folder_ends_that_folder_alone(tmp_path: Path
             def with_scratch(self, prefix: str) -> Any:
                 return Full(self._store.with_scratch(prefix))
 
-            def copy(self, source: str, key: str) -> None:
-                if "folder=spam" in key:
+            def put(self, local: Path, key: str) -> None:
+                if "folder=spam" in key and not key.startswith("_staging/"):
                     raise StoreError(f"Cannot write {key}: No space left on device")
-                self._store.copy(source, key)
+                self._store.put(local, key)
 
         with pytest.raises(FoldersFailed, match=r"^spam: Cannot write .*: No space left on device$") as caught:
             simulated(exporting(box, Full(store_of(files)), FOLDERS), box)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.dump.store import StoreError
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.dump.exporting import DAY, NOW, export, export_in_time, exporting, ids, owed, simulated, store_of

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import threading
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from airflow_provider_pageconv.dump.checkpoint import Checkpoints
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped, Superseded
 from airflow_provider_pageconv.dump.export import Export
 from airflow_provider_pageconv.dump.layout import Place
-from airflow_provider_pageconv.dump.store import FsspecStore, StoreError
+from airflow_provider_pageconv.dump.store import FsspecStore
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.errors import GraphAuthError
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.dump.exporting import (
@@ -29,6 +31,7 @@ from tests.dump.exporting import (
     assert_holds,
     assert_reads_one_of,
     assert_tidy,
+    every_step_saved,
     export,
     exporting,
     held,
@@ -108,7 +111,10 @@ def test_windows_that_only_touch_are_not_refused(destination_files: Destination)
     assert len(files.manifests()) == 4
 
 
-def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(destination_files: Destination) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(
+    destination_files: Destination, at_once: bool
+) -> None:
     """Another run published while this one walked; its export stays as it is."""
     files = destination_files
     with box_of() as box:
@@ -118,8 +124,10 @@ def test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing(destinat
             published.update(files.manifests())
 
         published: dict[str, Any] = {}
-        with pytest.raises(DumpRefused, match=r"^The window all of .* overlaps 20261120T100000Z--20261121T100000Z"):
-            export(box, Meanwhile(store_of(files), other, "put_bytes", "/checkpoint-"), run="run-1")
+        store = Meanwhile(store_of(files), other, "put_bytes", "/claim" if at_once else "/checkpoint-")
+        refused = pytest.raises(DumpRefused, match=r"^The window all of .* overlaps 20261120T100000Z--20261121T100000Z")
+        with nullcontext() if at_once else every_step_saved(), refused:
+            export(box, store, run="run-1")
         assert published
         assert files.manifests() == published
         assert all(name in json.dumps(published) for name in files.names("messages"))
@@ -369,14 +377,17 @@ def test_an_object_store_that_does_not_tell_times_never_has_anything_swept(tmp_p
         assert ids(files, "messages") == sorted(owed(box.data()).messages)
 
 
-def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(destination_files: Destination) -> None:
-    """Not even when every part has been copied already."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(
+    destination_files: Destination, at_once: bool
+) -> None:
+    """Not even when every part lies where readers look already; what was fetched is safe."""
     files = destination_files
     with box_of(5, messages=2) as box:
         killed: list[Export] = []
-        store = Meanwhile(store_of(files), lambda: killed[0].kill(), "copy")
-        killed.append(exporting(box, store))
-        with pytest.raises(Stopped):
+        happens = ("put", "messages/platform=") if at_once else ("copy", "")
+        killed.append(exporting(box, Meanwhile(store_of(files), lambda: killed[0].kill(), *happens)))
+        with nullcontext() if at_once else every_step_saved(), pytest.raises(Stopped):
             killed[0].run()
         assert files.manifests() == {}
         box.forget()
@@ -386,19 +397,23 @@ def test_on_kill_between_the_walk_and_the_manifest_nothing_is_published(destinat
         assert_tidy(files)
 
 
-def test_a_try_that_is_superseded_while_it_publishes_puts_no_manifest(destination_files: Destination) -> None:
-    """It looks right before the PUT; the later try publishes what both have read, without a call."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_try_that_is_superseded_while_it_publishes_puts_no_manifest(
+    destination_files: Destination, at_once: bool
+) -> None:
+    """It looks right before the PUT; the later try publishes what both have read, without a call if that was safe."""
     files = destination_files
     with box_of(5, messages=2) as box:
         one = exporting(box, store_of(files))
         place = Place("messenger", box.page.id, "inbox", "all")
         later = Checkpoints(store_of(files), f"{place.staging}/{one._spec.staging_name()}", "later")
-        with pytest.raises(Superseded):
-            export(box, Meanwhile(store_of(files), later.claim, "copy"))
+        happens = ("put", "messages/platform=") if at_once else ("copy", "")
+        with nullcontext() if at_once else every_step_saved(), pytest.raises(Superseded):
+            export(box, Meanwhile(store_of(files), later.claim, *happens))
         assert files.manifests() == {}
         box.forget()
         export(box, store_of(files))
-        assert box.requests == []
+        assert at_once or box.requests == []
         assert_reads_one_of(files, [held(box)])
         assert_tidy(files)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_pageconv.dump.store import StoreError
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import NOW, Breaking, assert_holds, assert_tidy, every_step_saved, export, owed, store_of
 from tests.servers.destinations import local, on_s3

@@ -22,8 +22,9 @@ from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
 from airflow_provider_pageconv.dump.idset import WIDTH, IdSet, digest
 from airflow_provider_pageconv.dump.layout import Place, is_safe
+from airflow_provider_pageconv.dump.opening import open_store
 from airflow_provider_pageconv.dump.records import line
-from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore, Store, open_store
+from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore, Store
 from airflow_provider_pageconv.dump.window import Window, overlapping
 from airflow_provider_pageconv.times import seconds
 

