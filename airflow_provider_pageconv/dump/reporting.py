@@ -82,7 +82,6 @@ class Reporter:
         self._usage = usage
         self._show = show
         self._told_at, self._shown_at = now, now - _SHOW_SECONDS
-        self._told_calls = self._calls
         self._samples = deque([(now, self._calls)])
         self._shown: tuple[object, ...] = ()
         self._from: tuple[Stage, float, float] | None = None
@@ -184,9 +183,8 @@ class Reporter:
         return iso(utc(clock) + timedelta(seconds=seconds * left / done))
 
     def _tell(self, now: float) -> None:
-        seconds, self._told_at = now - self._told_at, now
-        counts, usage, calls = sums(self._folders), self._usage(), self._calls
-        rate, self._told_calls = (calls - self._told_calls) / seconds, calls
+        self._told_at = now
+        counts, usage, calls, rate = sums(self._folders), self._usage(), self._calls, self._rate(now)
         said = [counted(counts), f"{lines.count(calls, 'call')} ({rate:.1f}/s)"]
         if usage:
             said.append(f"{usage.percent:.0f} % of the limit used")
@@ -195,7 +193,7 @@ class Reporter:
         back = max((reached for reached in walks if reached is not None), default=None)
         if back is not None:
             said.append(f"lists back to {utc(back):%Y-%m-%d %H:%M}")
-        tell(log, INFO, f"{'; '.join(said)}.", **counts, api_calls=calls, calls_per_second=round(rate, 2))
+        tell(log, INFO, f"{'; '.join(said)}.", **counts, api_calls=calls, calls_per_second=rate)
 
 
 def sums(folders: Sequence[FolderExport]) -> dict[str, int]:

@@ -79,11 +79,24 @@ function Section({ title, aside, children }) {
   );
 }
 
-function Bar({ share, palette }) {
+/** How much of the lists is walked, which is all of a task whose share can be told; where it cannot, the bar only moves. */
+function Bar({ share, phase, palette }) {
+  const known = share !== null && share !== undefined;
+  const walked = known ? `${Math.round(share * 100)} % of the lists walked` : "walking the lists";
   return h(
-    C.Progress.Root,
-    { value: share === null || share === undefined ? null : Math.round(share * 100), size: "sm", colorPalette: palette, "aria-label": "how far" },
-    h(C.Progress.Track, null, h(C.Progress.Range)),
+    C.Box,
+    null,
+    h(
+      C.Flex,
+      { justifyContent: "space-between", gap: 3, mb: 1 },
+      h(Muted, { fontSize: "xs" }, walked),
+      phase !== "lists" && h(Muted, { fontSize: "xs" }, phaseOf(phase)),
+    ),
+    h(
+      C.Progress.Root,
+      { value: known ? Math.round(share * 100) : null, size: "sm", colorPalette: palette, "aria-label": walked },
+      h(C.Progress.Track, null, h(C.Progress.Range)),
+    ),
   );
 }
 
@@ -112,6 +125,10 @@ const TASK_WORDS = {
   scheduled: "scheduled", restarting: "restarting",
 };
 
+// What a task or a folder is at, in words for who has not read the code.
+const PHASES = { lists: "walking the lists", heads: "reading the lists again", histories: "reading long conversations" };
+const phaseOf = (phase) => PHASES[phase] ?? phase;
+
 /** What an export does just now, in words, with the palette of its kind. */
 function stateOf(one, now) {
   const progress = one.progress;
@@ -121,7 +138,7 @@ function stateOf(one, now) {
     return [`waiting until ${rules.clock(rules.parseTime(waiting.until), now)}`, "orange"];
   }
   if (waiting && ["deferred", "up_for_reschedule"].includes(one.taskState)) return ["about to go on", "blue"];
-  if (one.taskState === "running" && progress && progress.phase && progress.state === "exporting") return [progress.phase, "blue"];
+  if (one.taskState === "running" && progress && progress.phase && progress.state === "exporting") return [phaseOf(progress.phase), "blue"];
   return [TASK_WORDS[one.taskState] ?? one.taskState, one.taskState === "running" ? "blue" : "gray"];
 }
 
@@ -148,7 +165,7 @@ function Folders({ folders }) {
           C.Table.Row,
           { key: folder },
           h(C.Table.Cell, null, folder),
-          h(C.Table.Cell, null, one.phase === "lists" && one.share !== null ? `lists, ${Math.round(one.share * 100)} %` : one.phase),
+          h(C.Table.Cell, null, `${phaseOf(one.phase)}${one.phase === "lists" && one.share !== null ? `, ${Math.round(one.share * 100)} %` : ""}`),
           h(C.Table.Cell, { whiteSpace: "nowrap" }, one.reached ? rules.minute(rules.parseTime(one.reached)) : "–"),
           h(C.Table.Cell, { textAlign: "end", fontVariantNumeric: "tabular-nums" }, rules.number(one.conversations)),
           h(C.Table.Cell, { textAlign: "end", fontVariantNumeric: "tabular-nums" }, rules.number(one.messages)),
@@ -165,7 +182,7 @@ function Progress({ one, now, withFolders = false }) {
   return h(
     Fragment,
     null,
-    progress.phase && h(Bar, { share: progress.share, palette: waiting ? "orange" : palette }),
+    progress.phase && h(Bar, { share: progress.share, phase: progress.phase, palette: waiting ? "orange" : palette }),
     waiting &&
       h(
         C.Text,
@@ -181,7 +198,6 @@ function Progress({ one, now, withFolders = false }) {
           ["Messages", progress.messages === undefined ? null : rules.number(progress.messages)],
           ["Calls", progress.api_calls === undefined ? null : `${rules.number(progress.api_calls)}${progress.calls_per_second && !waiting ? ` (${progress.calls_per_second.toFixed(1)}/s)` : ""}`],
           ["Limit used", progress.usage_percent === null || progress.usage_percent === undefined ? null : `${progress.usage_percent} %`],
-          ["Lists walked", progress.share === null || progress.share === undefined ? null : `${Math.round(progress.share * 100)} %`],
           ["Waited so far", progress.waited_seconds ? rules.duration(progress.waited_seconds) : null],
           ["Under way for", one.startedAt ? rules.duration((now - one.startedAt) / 1000) : null],
           ["Expected end", progress.expected_end ? rules.clock(rules.parseTime(progress.expected_end), now) : null],
@@ -285,7 +301,7 @@ function Line({ row, folder, cells, from, to, active, setActive, label }) {
   const summary = Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(", ");
   return h(
     C.Flex,
-    { alignItems: "center" },
+    { alignItems: "center", minHeight: "1.5rem" },
     h(C.Box, { width: LABEL_WIDTH, flexShrink: 0, pe: 2, minW: 0 }, label),
     h(
       "svg",
@@ -319,7 +335,7 @@ function Axis({ from, to }) {
   for (let at = Math.ceil(from / step) * step; at < to; at += step) ticks.push(at);
   return h(
     C.Flex,
-    { mt: 1 },
+    null,
     h(C.Box, { width: LABEL_WIDTH, flexShrink: 0 }),
     h(
       C.Box,
@@ -361,7 +377,10 @@ function Bars({ exports, from, to }) {
         const width = (100 * (bar.to - Math.max(bar.from, from))) / (to - from);
         return h(
           "rect",
-          { key: `${bar.from}/${bar.to}`, x: `${left}%`, width: `${Math.max(width * 0.9, 0.1)}%`, y: 44 - height, height, fill: solid("gray"), opacity: 0.7 },
+          {
+            key: `${bar.from}/${bar.to}`, x: `${left}%`, width: `${Math.max(width, 0.1)}%`, y: 44 - height, height,
+            fill: "var(--chakra-colors-fg-subtle)", stroke: "var(--chakra-colors-bg)",
+          },
           h("title", null, `${rules.windowText(bar.from, bar.to)}: ${rules.plural(bar.messages, "message")}`),
         );
       }),
@@ -387,7 +406,7 @@ function Legend() {
     );
   return h(
     C.HStack,
-    { gap: 4, mt: 2, flexWrap: "wrap" },
+    { gap: 4, mb: 3, flexWrap: "wrap" },
     Object.keys(COLOURS).map(swatch),
     h(
       C.HStack,
@@ -439,10 +458,13 @@ function Windows({ rows, exports, from, to, manyDestinations }) {
         ),
       ),
     ),
+    h(Legend),
     h(Bars, { exports, from, to }),
+    // However many Pages there are, the days are seen.
+    h(C.Box, { position: "sticky", top: 0, zIndex: 1, bg: "bg", mb: 1 }, h(Axis, { from, to })),
     h(
       C.VStack,
-      { alignItems: "stretch", gap: 1 },
+      { alignItems: "stretch", gap: 0.5 },
       rows.flatMap((row) => {
         const isOpen = open[row.key] ?? rows.length <= OPEN_ROWS;
         const common = { row, from, to, active, setActive };
@@ -456,8 +478,6 @@ function Windows({ rows, exports, from, to, manyDestinations }) {
         ];
       }),
     ),
-    h(Axis, { from, to }),
-    h(Legend),
     active &&
       h(
         C.Box,
@@ -508,11 +528,17 @@ function Exports({ all }) {
       h(
         C.Box,
         {
-          as: "button", type: "button", cursor: "pointer", fontWeight: "semibold",
+          as: "button", type: "button", cursor: "pointer", fontWeight: "semibold", position: "relative",
           onClick: () => setOrder([index, index === column ? !descending : isNumber(index) || index === 2]),
         },
         name,
-        h(C.Box, { as: "span", display: "inline-block", width: "1em", "aria-hidden": true }, index === column ? (descending ? "↓" : "↑") : ""),
+        // Beside the name, in the space between two columns: numbers and their names end at the same edge.
+        index === column &&
+          h(
+            C.Box,
+            { as: "span", position: "absolute", [isNumber(index) ? "right" : "left"]: "100%", px: "1px", "aria-hidden": true },
+            descending ? "↓" : "↑",
+          ),
       ),
     ),
   );
@@ -527,12 +553,12 @@ function Exports({ all }) {
       h(C.Table.Cell, digits, rules.number(one.conversations)),
       h(
         C.Table.Cell,
-        digits,
+        { ...digits, position: "relative", minW: "5rem" },
         rules.number(one.messages),
         one.messages !== undefined && h(
           C.Box,
-          { height: "3px", mt: "2px", bg: "bg.muted", minW: "4rem", "aria-hidden": true },
-          h(C.Box, { height: "3px", width: `${(100 * (one.messages ?? 0)) / most}%`, bg: "gray.solid", ms: "auto" }),
+          { position: "absolute", bottom: "3px", insetX: "0.45rem", height: "3px", bg: "bg.muted", "aria-hidden": true },
+          h(C.Box, { height: "3px", width: `${(100 * (one.messages ?? 0)) / most}%`, bg: "fg.subtle", ms: "auto" }),
         ),
       ),
       h(
@@ -745,7 +771,7 @@ function Result({ one }) {
         ["Messages", rules.number(one.messages)],
         ["Calls", rules.number(one.api_calls)],
         ["Waited", rules.duration(one.waited_seconds)],
-        ["Duration, all segments", rules.duration(rules.durationOf(one))],
+        ["Duration, waits included", rules.duration(rules.durationOf(one))],
         ["Size", `${rules.bytes(one.bytes)} in ${rules.plural(one.files, "file")}`],
       ],
     }),
@@ -783,7 +809,7 @@ function Result({ one }) {
                 h(C.Table.Cell, { key: names[index], ...digits }, rules.number(count)),
               ),
               h(C.Table.Cell, digits, rules.bytes(counts.bytes)),
-              h(C.Table.Cell, null, counts.published === "new" ? "by this try" : "by an earlier try"),
+              h(C.Table.Cell, null, counts.published === "new" ? "at the end" : "before a wait or another try"),
             ),
           ),
         ),

@@ -10,6 +10,7 @@ const PAGE = 100;
 /** Requests that looking at the page takes at the most; the progress of what is under way is asked for besides. */
 export const MOST_REQUESTS = 20;
 const MOST_PROGRESS = 12;
+const MOST_DETAILS = 8;
 const MOST_DAGS = 4;
 
 export class ApiError extends Error {
@@ -57,14 +58,33 @@ function instances(dagId, params) {
   );
 }
 
+const oneInstance = (where, what) => get(`${instancePath(where)}${where.mapIndex >= 0 ? `/${where.mapIndex}` : ""}`, {}, what);
+
+const whereOf = (one) => ({ dagId: one.dag_id, runId: one.dag_run_id, taskId: one.task_id, mapIndex: one.map_index ?? -1 });
+
+const isBare = (instance) => !Object.keys(instance.rendered_fields ?? {}).length && instance.start_date !== null;
+
+/** An instance with what was rendered of it, which Airflow 3.2 tells only of one at a time: its Page and its window. */
+async function detailed(instance) {
+  if (!isBare(instance)) return instance;
+  return oneInstance(whereOf(instance), "task instances").catch((error) => {
+    if ([403, 404].includes(error.status)) return instance;
+    throw error;
+  });
+}
+
+let hasStateStore = true; // until it is known that this Airflow has none
+
 /** The progress that a task shows while it runs; null where it shows none, as before Airflow 3.3. */
 export async function progressOf(where) {
+  if (!hasStateStore) return null;
   try {
     const params = { map_index: where.mapIndex };
     const answer = await get(`${instancePath(where)}/state-store`, params, "the Task State Store");
     return answer.task_state_store.find((entry) => entry.key === PROGRESS_KEY)?.value ?? null;
   } catch (error) {
-    if ([403, 404].includes(error.status)) return null;
+    if (error.status === 422) hasStateStore = false; // Airflow 3.2 takes the last word of the path for a map index
+    if ([403, 404, 422].includes(error.status)) return null;
     throw error;
   }
 }
@@ -84,12 +104,14 @@ async function resultOf(instance) {
 /** What is under way now, each with its progress; of very many the oldest first. */
 export async function underWay(dagId, pages) {
   const found = await instances(dagId, { state: LIVE, order_by: "start_date" });
-  const shown = await Promise.all(
-    found.slice(0, MOST_PROGRESS).map((one) =>
-      progressOf({ dagId: one.dag_id, runId: one.dag_run_id, taskId: one.task_id, mapIndex: one.map_index }),
-    ),
-  );
-  return found.map((one, number) => attemptOf(one, shown[number] ?? null, pages));
+  const oldest = found.slice(0, MOST_PROGRESS);
+  const first = oldest.length ? [await progressOf(whereOf(oldest[0]))] : []; // alone: it says whether to ask for the others
+  const [rest, details] = await Promise.all([
+    Promise.all(oldest.slice(1).map((one) => progressOf(whereOf(one)))),
+    Promise.all(oldest.map(detailed)),
+  ]);
+  const shown = [...first, ...rest];
+  return found.map((one, number) => attemptOf(details[number] ?? one, shown[number] ?? null, pages));
 }
 
 /**
@@ -107,7 +129,8 @@ export async function history(days, dagId) {
   ]);
   const dags = [...new Set([...done, ...failures].map((one) => one.dag_id))].sort();
   const refused = [];
-  const most = MOST_REQUESTS - 3; // beside those for instances, and for what is under way
+  const bare = failures.filter(isBare).slice(0, MOST_DETAILS);
+  const most = MOST_REQUESTS - 3 - bare.length; // beside those for instances, and for what is under way
   const { events, requests, cut } = await eventsOf(dagId ? [dagId] : dags, since, most).catch((error) => {
     if (error.status !== 403) throw error;
     refused.push(error.message);
@@ -117,11 +140,12 @@ export async function history(days, dagId) {
   const known = new Set(exports.map((one) => one.key));
   const unknown = done.filter((one) => !known.has(keyOf(one.dag_id, one.dag_run_id, one.task_id, one.map_index)));
   const results = await Promise.all(unknown.slice(0, most - requests).map(resultOf));
+  const details = new Map(await Promise.all(bare.map(async (one) => [one, await detailed(one)])));
   const all = eachOnce([...exports, ...results.filter(Boolean)]).sort((a, b) => b.at - a.at);
   const pages = pagesOfTasks(all);
   return {
     exports: all,
-    failed: failures.map((one) => attemptOf(one, null, pages)),
+    failed: failures.map((one) => attemptOf(details.get(one) ?? one, null, pages)),
     pages,
     dags,
     from,
@@ -150,9 +174,7 @@ async function eventsOf(dags, since, most) {
 
 /** One task instance, as the tab shows it: {instance, ours, progress, result}. */
 export async function taskOf(where) {
-  const path = instancePath(where);
-  const mapped = where.mapIndex >= 0 ? `/${where.mapIndex}` : "";
-  const instance = await get(`${path}${mapped}`, {}, "this task instance");
+  const instance = await oneInstance(where, "this task instance");
   if (!isOurs(instance)) return { instance, ours: false };
   const [progress, result] = await Promise.all([progressOf(where), instance.state === "success" ? resultOf(instance) : null]);
   return { instance, ours: true, progress, result };

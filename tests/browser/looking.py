@@ -26,36 +26,67 @@ def pictures(otherwise: Path) -> Path:
     return REPOSITORY / "docs" / "pictures" if os.environ.get(PICTURES) == "1" else otherwise
 
 
+class Profiles:
+    """What the browser keeps of each user in each theme, over all tests: so it reads the code of Airflow's UI once.
+
+    :param browser: the browser.
+    :param url: address of the Airflow, with the path prefix if it has one.
+    """
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.url = url
+        self._browser = browser
+        self._contexts: dict[tuple[str, bool], BrowserContext] = {}
+
+    def get(self, login: str, dark: bool) -> BrowserContext:
+        """Return that of a user.
+
+        :param login: what stands for the login, in the cookie of Airflow's UI.
+        :param dark: in the dark theme, as a user has it who chose it.
+        """
+        key = login, dark
+        if key not in self._contexts:
+            theme = "dark" if dark else "light"
+            context = self._browser.new_context(
+                color_scheme=theme,  # type: ignore[arg-type]
+                locale="en-GB",
+                timezone_id="UTC",
+                reduced_motion="reduce",
+            )
+            # Where Airflow's UI keeps what the user has chosen.
+            context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+            context.add_cookies([{"name": "_token", "value": login, "url": self.url}])
+            self._contexts[key] = context
+        return self._contexts[key]
+
+
 class Looking:
     """Opens pages of one Airflow, and notes what a user's browser would complain of.
 
     That is: an error on the console, an exception that nobody caught, a request to the Airflow that failed or was answered
     with 400 or more. What goes elsewhere is noted as well, since nothing of ours or of Airflow's has to.
 
-    :param browser: the browser.
-    :param url: address of the Airflow, with the path prefix if it has one.
+    :param profiles: those of the Airflow's users.
+    :param login: what stands for the login of the one who looks.
     :param folder: where pictures go.
     """
 
-    def __init__(self, browser: Browser, url: str, folder: Path) -> None:
-        self.url = url
+    def __init__(self, profiles: Profiles, login: str, folder: Path) -> None:
+        self.url = profiles.url
         self.folder = folder
         self.complaints: list[str] = []
-        self._browser = browser
+        self._profiles = profiles
+        self._login = login
+        self._pages: list[Page] = []
         self._closed = False
         self._tolerated: list[re.Pattern[str]] = []
-        self._contexts: dict[tuple[bool, int, int], BrowserContext] = {}
-        self._login: str | None = None
 
-    def sign_in(self, token: str) -> None:
-        """Be a user in whatever is opened from now on, where not everybody is an admin.
-
-        :param token: what stands for the login, in the cookie of Airflow's UI.
-        """
-        self._login = token
+    def sign_in(self, login: str) -> None:
+        """Be another user in whatever is opened from now on."""
+        self._login = login
 
     def open(self, path: str, *, dark: bool = False, width: int = WIDTH, height: int = HEIGHT) -> Page:
-        """Open a page in a new tab. Tabs of one theme and size share cookies and storage.
+        """Open a page in a new tab.
 
         Wait for a text of it, not for silence on the network: Airflow's UI asks again and again.
 
@@ -64,7 +95,9 @@ class Looking:
         :param width: of the window, in pixels.
         :param height: likewise.
         """
-        page = self._context(dark, width, height).new_page()
+        page = self._profiles.get(self._login, dark).new_page()
+        self._pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._note_console)
         page.on("pageerror", lambda error: self._note(f"exception: {error}"))
@@ -90,32 +123,14 @@ class Looking:
     def close(self) -> None:
         """Close every page; nothing is noted from then on."""
         self._closed = True
-        for context in self._contexts.values():
-            context.close()
-        self._contexts.clear()
+        for page in self._pages:
+            page.close()
+        self._pages.clear()
 
     @property
     def unexpected(self) -> Sequence[str]:
         """The complaints that nobody expected."""
         return [text for text in self.complaints if not any(known.search(text) for known in self._tolerated)]
-
-    def _context(self, dark: bool, width: int, height: int) -> BrowserContext:
-        key = dark, width, height
-        if key not in self._contexts:
-            theme = "dark" if dark else "light"
-            context = self._browser.new_context(
-                viewport={"width": width, "height": height},
-                color_scheme=theme,  # type: ignore[arg-type]
-                locale="en-GB",
-                timezone_id="UTC",
-                reduced_motion="reduce",
-            )
-            # Where Airflow's UI keeps what the user has chosen.
-            context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
-            if self._login:
-                context.add_cookies([{"name": "_token", "value": self._login, "url": self.url}])
-            self._contexts[key] = context
-        return self._contexts[key]
 
     def _note(self, text: str) -> None:
         if not self._closed:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from airflow.sdk import Connection
+from cryptography.fernet import Fernet
 
 from airflow_provider_pageconv.hooks import read_settings
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.browser.form import fill, make, open_form, press_test, save
 from tests.browser.looking import Looking
-from tests.servers.airflow_home import airflow as airflow_command
 from tests.servers.deployment import Deployment
 
 SEEN_AT_ONCE = ["Description", "Graph API address", "Page id", "Access token (required)", "Port"]
 FOLDED_UP = ["App secret", "App id", "Graph API version", "Calls per second", "Timeout", "Page id in the extra"]
-TOKENS_OWN = "The access token is the own one of the Page 100200300400500; it never ends."
+TOKENS_OWN = "The access token is the own one of the Page 100200300400700; it never ends."
 LIMITED = "A limit is reached, which says nothing of the access token"
 
 
@@ -32,11 +33,15 @@ def undisturbed(box: Sandbox) -> Iterator[None]:
 
 
 def stored(airflow: Deployment, conn_id: str) -> Connection:
-    """Return what Airflow hands to a task, secrets included."""
-    (found,) = json.loads(
-        airflow_command("connections", "get", conn_id, "--output", "json", environment=airflow.environment)
-    )
-    return Connection.from_uri(found["get_uri"], conn_id=conn_id)
+    """Return what Airflow keeps and hands to a task, secrets included."""
+    columns = ("conn_type", "host", "login", "port", "password", "extra")
+    with closing(sqlite3.connect(f"file:{airflow.home / 'airflow.db'}?mode=ro", uri=True)) as database:
+        query = f"select {', '.join(columns)} from connection where conn_id = ?"
+        found = dict(zip(columns, database.execute(query, [conn_id]).fetchone(), strict=True))
+    fernet = Fernet(airflow.environment["AIRFLOW__CORE__FERNET_KEY"])
+    for secret in ("password", "extra"):
+        found[secret] = found[secret] and fernet.decrypt(found[secret].encode()).decode()
+    return Connection(conn_id=conn_id, **found)
 
 
 def test_what_a_connection_needs_is_seen_at_once(looking: Looking) -> None:

@@ -132,15 +132,22 @@ def page_is_offered(airflow: Standalone) -> None:
     check("pageconv" in plugins, f"the plugins are {sorted(plugins)}")
     apps = [app["destination"] for app in plugins["pageconv"].get("react_apps", [])]
     check(apps == (["nav", "task_instance"] if hosts_react() else []), f"the UI is offered {apps}")
-    request = urllib.request.Request(f"{airflow.url}/pageconv/{__version__}/page.js")
+    token = json.loads(answer_of(f"{airflow.url}/auth/token")[2])["access_token"]
+    status, kind, _ = answer_of(f"{airflow.url}/pageconv/{__version__}/page.js", token)
+    # What is not there is answered with the UI's own page.
+    wanted = "text/javascript" if hosts_react() else "text/html"
+    check(status == 200 and kind.startswith(wanted), f"the page's code is answered with {status} and {kind}")
+
+
+def answer_of(url: str, token: str | None = None) -> tuple[int, str, bytes]:
+    """Status, content type and body of what a server answers to nobody, or to whom a token was given."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers)
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-            kind = answer.headers["content-type"]
+            return answer.status, answer.headers["content-type"] or "", answer.read()
     except urllib.error.HTTPError as error:
-        kind = str(error.code)
-    # What is not there is answered with the UI's own page.
-    served = kind.startswith("text/javascript")
-    check(served == hosts_react() or kind == "401", f"the page's code is served as {kind}")
+        return error.code, error.headers["content-type"] or "", error.read()
 
 
 def wait_for_end(airflow: Standalone, dag_id: str, run_id: str) -> str:

@@ -1,9 +1,8 @@
-"""The links beside an export's task, in an Airflow that lies below a path, as behind a proxy that several share."""
+"""The links beside an export's task, in an Airflow that lies below a path."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,7 +10,6 @@ import pytest
 
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.browser.looking import Looking
-from tests.operators.running import CONNECTION, connection
 from tests.servers.deployment import Deployment
 from tests.servers.destinations import S3_CONNECTION
 from tests.servers.seaweedfs import S3Server
@@ -23,33 +21,17 @@ NAMES = ["Exported files", "Inbox in Meta Business Suite", "Exports of this Page
 
 
 @pytest.fixture(scope="module")
-def prefix() -> str:
-    """The whole Airflow is reached below it."""
-    return "/team/airflow"
-
-
-@pytest.fixture(scope="module")
-def dags() -> Path:
-    """Three tasks."""
-    return Path(__file__).parent / "dags"
-
-
-@pytest.fixture(scope="module")
-def environment(seaweedfs: S3Server, box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Where they export to, and from."""
-    return {
-        f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": seaweedfs.connection(),
-        CONNECTION: connection(box, token=box.user_token),  # which reaches both Pages
-        "LINKED_BUCKET": f"s3://{S3_CONNECTION}@{seaweedfs.bucket}/linked",
-        "LINKED_FOLDER": f"file://{tmp_path_factory.mktemp('linked')}",
-        "LINKED_PAGES": ",".join(box.pages),
-    }
-
-
-@pytest.fixture(scope="module")
-def run_id(airflow: Deployment) -> str:
+def run_id(
+    airflow: Deployment, logins: dict[str, str], seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """A run of the three tasks, which was a success."""
-    run = airflow.trigger("linked")
+    store = json.loads(seaweedfs.connection())
+    airflow.api("POST", "/connections", {"connection_id": S3_CONNECTION, **store, "extra": json.dumps(store["extra"])})
+    places = {
+        "bucket": f"s3://{S3_CONNECTION}@{seaweedfs.bucket}/linked",
+        "folder": tmp_path_factory.mktemp("linked").as_uri(),
+    }
+    run = airflow.trigger("linked", conf=places)
     assert airflow.wait_for_end("linked", run, 300) == "success", airflow.logs("linked")
     return run
 
