@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ class S3Server:
     bucket: str
     access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
+
+    @property
+    def read_only(self) -> S3Server:
+        """The same server, for a key that may read and list and nothing else."""
+        return replace(self, access_key=f"{self.access_key}READ", secret_key=f"{self.secret_key}read")
+
+    @property
+    def one_bucket(self) -> S3Server:
+        """The same server, for a key that may do with the one bucket what the docs name as needed."""
+        return replace(self, access_key=f"{self.access_key}ONE", secret_key=f"{self.secret_key}one")
 
     def connection(self) -> str:
         """Return the Airflow connection to this server, as the value of an `AIRFLOW_CONN_…` variable."""
@@ -59,9 +69,20 @@ class S3Server:
 
     def identities(self) -> str:
         """Return the keys in the form that SeaweedFS reads."""
-        credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        return json.dumps({"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]})
+        may = {
+            self: ["Admin", "Read", "Write", "List", "Tagging"],
+            self.read_only: ["Read", "List"],
+            self.one_bucket: [f"{action}:{self.bucket}" for action in ("Read", "Write", "List")],
+        }
+        identities = [
+            {
+                "name": server.access_key,
+                "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
+                "actions": actions,
+            }
+            for server, actions in may.items()
+        ]
+        return json.dumps({"identities": identities})
 
 
 def executable() -> Path:

@@ -25,7 +25,8 @@ KINDS = ("s3", "google", "azure")
 class Cloud:
     """One kind of object store, seen through a proxy and past it.
 
-    :param fs: makes a file system; "wrong" gives it a key that is not known there.
+    :param fs: makes a file system; "wrong" gives it a key that is not known there. On S3 there are a "read-only" one, and one
+        for "one bucket" with no more rights than are needed.
     """
 
     kind: str
@@ -94,9 +95,13 @@ def cloud(
 
 def _s3(server: S3Server, proxy: Proxy, key: str) -> Any:
     seen = replace(server, endpoint=proxy.url)
-    if key == "wrong":
-        seen = replace(seen, access_key="AKIAWRONGKEY", secret_key="wrong/secret")
-    return seen.filesystem()
+    kinds = {
+        "right": seen,
+        "read-only": seen.read_only,
+        "one bucket": seen.one_bucket,
+        "wrong": replace(seen, access_key="AKIAWRONGKEY", secret_key="wrong/secret"),
+    }
+    return kinds[key].filesystem()
 
 
 def _google(address: str) -> Any:

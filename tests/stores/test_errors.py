@@ -57,6 +57,26 @@ def test_a_key_that_is_not_known_is_told_before_the_first_call(cloud: Cloud, cap
     assert "d3Jvbmcgc2VjcmV0" not in caplog.text + str(caught.value)
 
 
+@pytest.mark.parametrize("cloud", ["s3"], indirect=True)  # the only stand-in that knows rights
+def test_a_key_that_may_only_read_is_told_before_the_first_call(cloud: Cloud) -> None:
+    """What could not be written, and that it is the key."""
+    with small_box() as box:
+        with pytest.raises(StoreError, match=r"^Cannot write .*/claim: the key may not do that \(AccessDenied\)$"):
+            export(box, cloud.store(key="read-only"))
+        assert box.requests == []
+    assert cloud.files.names() == []
+
+
+@pytest.mark.parametrize("cloud", ["s3"], indirect=True)
+def test_a_key_with_the_rights_that_the_docs_name_is_enough(cloud: Cloud) -> None:
+    """Reading, writing, listing and deleting in the one bucket; for an export, and for one that replaces it."""
+    with small_box() as box:
+        for run in ("run-1", "run-2"):
+            export(box, cloud.store(key="one bucket"), run=run, max_part_records=50)
+            assert_holds(cloud.files, owed(box.data()))
+            assert_tidy(cloud.files)
+
+
 def test_a_link_that_is_cut_half_way_ends_the_task_soon_and_the_next_try_goes_on(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
