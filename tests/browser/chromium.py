@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from tests.servers.installing import install
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "fonts-dejavu-core")
-INSTALL_SECONDS = 300
 
 FLAGS = (
     "--no-sandbox",  # root has none; it sees our own pages alone
@@ -56,23 +56,9 @@ def _found() -> str | None:
 
 
 def _install() -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]):
-        try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=INSTALL_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise BrowserUnavailableError(f"{' '.join(command)} took more than {INSTALL_SECONDS} s.") from None
-        if done.returncode and command[1] == "install":  # an update may fail for a source that is not needed
-            last_lines = "\n".join(done.stderr.splitlines()[-5:])
-            raise BrowserUnavailableError(f"Chromium could not be installed:\n{last_lines}")
+    install(["apt-get", "update"])  # it may fail for a source that is not needed
+    if trouble := install(["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]):
+        raise BrowserUnavailableError(f"Chromium could not be installed: {trouble}")
 
 
 @contextmanager

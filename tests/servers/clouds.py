@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.installing import install
 from tests.servers.ports import free_ports
 from tests.servers.seaweedfs import ServerUnavailableError
 
 BUCKET = "test-bucket"
 START_SECONDS = 30
-INSTALL_SECONDS = 300
 
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -73,7 +73,7 @@ def _azurite() -> str:
     program = _NODE / "node_modules" / ".bin" / "azurite-blob"
     if not program.exists():
         if shutil.which("npm") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            _install(["apt-get", "update"], check=False)
+            install(["apt-get", "update"])  # it may fail for a source that is not needed
             _install(["apt-get", "install", "-y", "--no-install-recommends", "npm"])
         if shutil.which("npm") is None:
             raise ServerUnavailableError(
@@ -83,23 +83,9 @@ def _azurite() -> str:
     return str(program)
 
 
-def _install(command: Sequence[str], *, check: bool = True) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INSTALL_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise ServerUnavailableError(f"{' '.join(command)} took more than {INSTALL_SECONDS} s.") from None
-    if done.returncode and check:
-        last_lines = "\n".join(done.stderr.splitlines()[-5:])
-        raise ServerUnavailableError(f"{' '.join(command)} failed:\n{last_lines}")
+def _install(command: Sequence[str]) -> None:
+    if trouble := install(command):
+        raise ServerUnavailableError(trouble)
 
 
 @contextmanager

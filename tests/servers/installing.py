@@ -1,0 +1,27 @@
+"""Brings what a test needs and the machine lacks, by Debian's or another's package manager."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+SECONDS = 300
+
+
+def install(command: Sequence[str]) -> str:
+    """Run a package manager; return why that failed, or nothing."""
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{' '.join(command)} took more than {SECONDS} s."
+    last_lines = "\n".join(done.stderr.splitlines()[-5:])
+    return f"{' '.join(command)} failed:\n{last_lines}" if done.returncode else ""
