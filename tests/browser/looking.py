@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.servers.airflow_home import REPOSITORY
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, Response
 
 PICTURES = "PAGECONV_PICTURES"
 """Set to 1 in the environment, it has the tests put their pictures into `docs/pictures/`, to be kept."""
@@ -100,7 +100,7 @@ class Looking:
         page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._note_console)
-        page.on("pageerror", lambda error: self._note(f"exception: {error}"))
+        page.on("pageerror", self._note_exception)
         page.on("requestfailed", self._note_failed)
         page.on("response", self._note_refused)
         page.goto(f"{self.url}{path}", wait_until="domcontentloaded")
@@ -139,6 +139,11 @@ class Looking:
     def _note_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self._note(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _note_exception(self, error: Error) -> None:
+        # The same: Airflow 3.2 does not catch the exception of a request that it breaks off itself.
+        if error.name != "AbortError":
+            self._note(f"exception: {error.stack or error}")
 
     def _note_failed(self, request: Request) -> None:
         # Whoever leaves a page, or asks anew, breaks off what was under way.

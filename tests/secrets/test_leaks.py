@@ -135,7 +135,7 @@ def ways(elsewhere: str) -> dict[str, Way]:
         ),
         # Told to stop
         "killed": Way(("failed",), options={"priority_weight": 9}, extra={"calls_per_second": 1}),
-        "timed_out": Way(("failed",), options={"execution_timeout": 4.0}, extra={"calls_per_second": 1}),
+        "timed_out": Way(("failed",), options={"execution_timeout": 20.0}, extra={"calls_per_second": 1}),
         # Bugs and mistakes
         "crash": Way(("failed",)),
         "no_token": Way(("failed",), connection={"password": f"{TOKEN} {SECRET}"}),
@@ -183,8 +183,7 @@ class Left:
         return [
             path
             for path in files_below(self.root)
-            if path.relative_to(self.root).parts[1] in ("conversations", "messages")
-            or path.name.startswith(("part-", "readings-"))
+            if path.relative_to(self.root).parts[1] in ("conversations", "messages") or keeps_data(path)
         ]
 
     def about_the_data(self) -> list[Path]:
@@ -271,17 +270,22 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             )
         airflow = Deployment(home, Path(__file__).parent / "dags", environment)
         with airflow.running():
-            states = run_all(airflow, boxes["killed"])
+            states = run_all(airflow, root / "killed")
         proofs = {f"proof of {token[:4]}": boxes["success"].proof(token) for token in (TOKEN, USER_TOKEN, APP_TOKEN)}
         yield Left(home, root, airflow, boxes, elsewhere, states, proofs)
 
 
-def run_all(airflow: Deployment, at_work: Sandbox) -> dict[str, str]:
+def keeps_data(path: Path) -> bool:
+    """Whether a file is a staged part, or a page that waits to be read."""
+    return path.name.startswith(("part-", "readings-"))
+
+
+def run_all(airflow: Deployment, staged: Path) -> dict[str, str]:
     """Run the DAG, mark a task as failed while it exports, as a user does to kill it, and say how each task ended.
 
     A copy of the database is kept from when tasks were deferred.
 
-    :param at_work: what the task that is to be killed reads.
+    :param staged: where the task that is to be killed keeps what it has fetched; before that it has nothing to hide.
     """
     killed = False
     run_id = airflow.trigger("leaks")
@@ -297,7 +301,7 @@ def run_all(airflow: Deployment, at_work: Sandbox) -> dict[str, str]:
                 closing(sqlite3.connect(copy)) as target,
             ):
                 database.backup(target)
-        if not killed and at_work.requests:
+        if not killed and any(map(keeps_data, files_below(staged))):
             airflow.api("PATCH", f"/dags/leaks/dagRuns/{run_id}/taskInstances/killed", {"new_state": "failed"})
             killed = True
         time.sleep(1)
@@ -311,6 +315,15 @@ def rows(path: Path, query: str) -> list[Any]:
         return [row[0] for row in database.execute(query)]
 
 
+def said_of(airflow: Deployment, task_id: str) -> str:
+    """The last lines of a task's log that are not for debugging, and what Airflow's own processes said of it."""
+    logs = [path for path in files_below(airflow.task_logs) if f"task_id={task_id}" in path.parts]
+    own = [path for path in airflow.processes.logs.glob("*.log") if path.is_file()]
+    lines = [line for path in logs for line in path.read_text("utf-8").splitlines() if '"level":"debug"' not in line]
+    told = [line for path in own for line in path.read_text("utf-8", "replace").splitlines() if task_id in line]
+    return "\n".join([f"--- {task_id}", *(line[:600] for line in [*lines[-12:], *told[-12:]])])
+
+
 def assert_none(found: list[Hit]) -> None:
     """Say where something was found, and not what."""
     assert not found, "\n".join(sorted({f"{hit.what} in {hit.place}" for hit in found})[:40])
@@ -321,7 +334,7 @@ def test_each_task_went_its_way(left: Left) -> None:
     expected = {name: way.ends for name, way in ways("").items()}
     expected |= dict.fromkeys(("sense", "careless", "tokens", "tokens_refused"), ("success",))
     wrong = {name: left.states.get(name) for name, ends in expected.items() if left.states.get(name) not in ends}
-    assert not wrong
+    assert not wrong, "\n".join(said_of(left.airflow, name) for name in wrong)
     faults = {name: sum(fault.fired for fault in box.faults) for name, box in left.boxes.items() if len(box.faults)}
     assert all(faults.values()), faults
 
@@ -369,7 +382,7 @@ def test_whoever_was_told_to_stop_had_something_to_hide(left: Left, name: str) -
     """It made calls, kept what it had fetched, and published nothing of it; the empty folders may have been done."""
     assert left.boxes[name].requests
     files = files_below(left.root / name)
-    assert any(path.name.startswith(("part-", "readings-")) for path in files)
+    assert any(map(keeps_data, files))
     assert not [path for path in files if "folder=inbox" in path.parts and "_staging" not in path.parts]
 
 
