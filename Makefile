@@ -6,6 +6,8 @@
 #   make test                    all tests; ARGS="tests/graph -k usage" for some of them
 #   make test-stores             the tests of the stores alone: a local folder, S3, Google's and Azure's
 #   make test-chaos              the long forms of the proofs
+#   make test-deployment         eight Pages through a deployment whose parts break down: LocalExecutor, and CeleryExecutor with two workers
+#   make soak                    a living Page, exported every hour of its own; MINUTES=30 says for how long
 #   make test-versions           the wheel on each Airflow and each Python that is supported; makes the README's table
 #   make lint                    ruff and mypy
 #   make bench                   the benchmarks
@@ -15,6 +17,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 30
 
 VENV := .venv
 READY := $(VENV)/ready
@@ -27,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH
 
 .DELETE_ON_ERROR:
-.PHONY: demo ui test test-stores test-chaos test-versions lint bench clean
+.PHONY: demo ui test test-stores test-chaos test-deployment soak test-versions lint bench clean
 
 demo: $(READY)
 	@$(RUN) -m airflow_provider_pageconv.demo $(ARGS)
@@ -44,6 +47,12 @@ test-stores: $(READY)
 # The same proofs with more histories and more kills, and each promise broken on purpose: an hour or more.
 test-chaos: $(READY)
 	@PAGECONV_CHAOS_SEED=$${PAGECONV_CHAOS_SEED:-0} PAGECONV_CHAOS_RUNS=$${PAGECONV_CHAOS_RUNS:-20000} PAGECONV_KILLS=$${PAGECONV_KILLS:-50} PAGECONV_QUIRK_SEED=$${PAGECONV_QUIRK_SEED:-0} PAGECONV_QUIRK_RUNS=$${PAGECONV_QUIRK_RUNS:-5} $(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/chaos tests/secrets $(ARGS)
+
+test-deployment: $(READY)
+	@$(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/deployments $(ARGS)
+
+soak: $(READY)
+	@PAGECONV_SOAK_MINUTES=$(MINUTES) $(RUN) -m pytest -o timeout=0 -s -m chaos tests/soak $(ARGS)
 
 test-versions: $(READY)
 	@$(RUN) -m tests.versions.run --table $(ARGS)

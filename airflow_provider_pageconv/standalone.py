@@ -136,7 +136,7 @@ class Processes:
 
     def _kill(self) -> bool:
         """Kill what there is, and return whether there was anything."""
-        left = [member for process in self._running.values() for member in _session(process.pid)]
+        left = [member for process in self._running.values() for member in session_of(process.pid)]
         for member in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
@@ -203,12 +203,16 @@ class Standalone:
     def start(self) -> None:
         """Start its components, whose database is there."""
         for component in self._components:
-            # The scheduler and the triggerer would serve their logs on fixed ports.
-            options = {
-                "api-server": ("--host", "127.0.0.1", "--port", str(self._port)),
-                "dag-processor": (),
-            }.get(component, ("--skip-serve-logs",))
-            self.processes.start(component, self._airflow(component, *options), self.environment)
+            self.start_component(component)
+
+    def start_component(self, name: str) -> None:
+        """Start one of them, also in place of one that has ended."""
+        # The scheduler and the triggerer would serve their logs on fixed ports.
+        options = {
+            "api-server": ("--host", "127.0.0.1", "--port", str(self._port)),
+            "dag-processor": (),
+        }.get(name, ("--skip-serve-logs",))
+        self.processes.start(name, self._airflow(name, *options), self.environment)
 
     def _airflow(self, *arguments: str) -> list[str]:
         return [self.python, "-m", "airflow", *arguments]
@@ -294,7 +298,7 @@ def free_port() -> int:
     return port
 
 
-def _session(leader: int) -> list[int]:
+def session_of(leader: int) -> list[int]:
     """Return the processes of a session that still run. Its number is given to no other while any of them is left.
 
     A process group would not do: Airflow gives each task a group of its own, to be signalled as a whole.

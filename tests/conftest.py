@@ -14,6 +14,7 @@ import pytest
 from tests.servers import airflow_home as own_airflow
 from tests.servers import seaweedfs as s3_server
 from tests.servers.destinations import S3_CONNECTION, Destination, local, on_s3
+from tests.servers.processes import ServerUnavailableError
 
 # Before anything imports Airflow, which reads its settings once.
 _AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="pageconv-airflow-"))
@@ -45,7 +46,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3
     started = s3_server.running(tmp_path_factory.mktemp("seaweedfs"))
     try:
         server = started.__enter__()
-    except s3_server.ServerUnavailableError as error:
+    except ServerUnavailableError as error:
         do_without(str(error))
         raise
     try:

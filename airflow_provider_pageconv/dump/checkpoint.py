@@ -150,7 +150,7 @@ class Checkpoints:
         try:
             claim = json.loads(self._store.read(self.claim_key))
         except FileNotFoundError:
-            return True  # a later try has finished, and swept up
+            return True  # a later try has finished, and swept up; or somebody else did
         return not isinstance(claim, dict) or claim.get("attempt") != self._attempt
 
     def compose(
@@ -203,7 +203,9 @@ class Checkpoints:
 
         def save() -> None:
             if self.is_superseded():
-                raise Superseded("A later try of this run is at work; this one adds nothing.")
+                raise Superseded(
+                    "A later try of this run is at work, or its staging area was emptied; this one adds nothing."
+                )
             for one, staged in zip(closed, parts, strict=True):
                 self._store.put(one.path, staged.key)
                 one.path.unlink()

@@ -101,7 +101,9 @@ class Publication:
         if self.stopped():
             raise Stopped("The export was stopped; it publishes nothing any more.")
         if self.checkpoints.is_superseded():
-            raise Superseded(f"A later try exports the folder {self.folder}; this one publishes nothing.")
+            raise Superseded(
+                f"A later try exports the folder {self.folder}, or its staging area was emptied; this one publishes nothing."
+            )
 
 
 def list_query(spec: Spec, folder: str) -> ConversationsQuery:

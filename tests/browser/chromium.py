@@ -5,13 +5,12 @@ Playwright's own browsers are not used: they come from elsewhere, and a distribu
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.servers.installing import install
+from tests.servers.installing import from_debian
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -41,24 +40,16 @@ def executable() -> str:
     :raises BrowserUnavailableError: there is none, and it cannot be installed.
     """
     found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
-        found = _found()
     if found is None:
-        raise BrowserUnavailableError(
-            f"There is no Chromium here: install Debian's (apt-get install --no-install-recommends {' '.join(PACKAGES)})."
-        )
+        trouble = from_debian(*PACKAGES)
+        found = _found()
+        if found is None:
+            raise BrowserUnavailableError(f"There is no Chromium here: {trouble}.")
     return found
 
 
 def _found() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
-
-
-def _install() -> None:
-    install(["apt-get", "update"])  # it may fail for a source that is not needed
-    if trouble := install(["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]):
-        raise BrowserUnavailableError(f"Chromium could not be installed: {trouble}")
 
 
 @contextmanager

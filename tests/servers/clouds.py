@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
-import socket
-import subprocess
-import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.installing import install
+from tests.servers.installing import from_debian, install
 from tests.servers.ports import free_ports
-from tests.servers.seaweedfs import ServerUnavailableError
+from tests.servers.processes import Listening, ServerUnavailableError
 
 BUCKET = "test-bucket"
-START_SECONDS = 30
 
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -44,7 +39,7 @@ def google(folder: Path) -> Iterator[str]:
     program = Path(package.origin).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
     [port] = free_ports(1)
     command = [str(program), "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory"]
-    with _running([*command, f"-public-host=127.0.0.1:{port}"], port, folder / "google.log"):
+    with Listening([*command, f"-public-host=127.0.0.1:{port}"], port, folder / "google.log"):
         address = f"http://127.0.0.1:{port}"
         request = urllib.request.Request(
             f"{address}/storage/v1/b?project=test",
@@ -64,7 +59,7 @@ def azure(folder: Path) -> Iterator[str]:
     program = _azurite()
     [port] = free_ports(1)
     options = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
-    with _running([program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options], port, folder / "azure.log"):
+    with Listening([program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options], port, folder / "azure.log"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -72,45 +67,9 @@ def _azurite() -> str:
     """The program; where it is not there yet, npm brings it, and Debian brings npm."""
     program = _NODE / "node_modules" / ".bin" / "azurite-blob"
     if not program.exists():
-        if shutil.which("npm") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            install(["apt-get", "update"])  # it may fail for a source that is not needed
-            _install(["apt-get", "install", "-y", "--no-install-recommends", "npm"])
+        trouble = "" if shutil.which("npm") else from_debian("npm")
         if shutil.which("npm") is None:
-            raise ServerUnavailableError(
-                "There is no npm here, which brings Azurite: install Debian's (apt-get install npm)."
-            )
-        _install(["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"])
+            raise ServerUnavailableError(f"There is no npm here, which brings Azurite: {trouble}.")
+        if trouble := install(["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"]):
+            raise ServerUnavailableError(trouble)
     return str(program)
-
-
-def _install(command: Sequence[str]) -> None:
-    if trouble := install(command):
-        raise ServerUnavailableError(trouble)
-
-
-@contextmanager
-def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise ServerUnavailableError(
-                        f"{Path(command[0]).name} did not start:\n{log.read_text(errors='replace')[-1000:]}"
-                    ) from None
-                time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import sqlite3
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy
+import sqlalchemy.exc
+import sqlalchemy.pool
 
 from airflow_provider_pageconv.standalone import Processes, Standalone
 
@@ -35,6 +40,31 @@ class Seen:
     try_number: int
 
 
+class Restartable(Processes):
+    """Processes of which one may end alone, as by a crash; what it has started lives on until all are stopped."""
+
+    def __init__(self, logs: Path) -> None:
+        super().__init__(logs)
+        self._ended: list[subprocess.Popen[bytes]] = []
+
+    def end(self, name: str, by: int) -> None:
+        """Send a process a signal, and wait for its end; its log makes room for that of the next one of its name."""
+        process = self._running.pop(name)
+        self._ended.append(process)
+        process.send_signal(by)  # does nothing where it is gone already
+        process.wait(60)
+        (self.logs / f"{name}.log").rename(self.logs / f"{name}.ended-{len(self._ended)}.log")
+
+    def gone(self) -> list[str]:
+        """The names of those that have ended by themselves."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def stop(self) -> None:
+        """Stop all, with what the ended ones have left."""
+        self._running |= {f"ended {number}": process for number, process in enumerate(self._ended)}
+        super().stop()
+
+
 class Deployment(Standalone):
     """The Airflow; its database is watched all the time.
 
@@ -50,7 +80,7 @@ class Deployment(Standalone):
     ) -> None:
         unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
         super().__init__(
-            Processes(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix, python=python
+            Restartable(home / "logs"), home, dags, unpaused | dict(environment), prefix=prefix, python=python
         )
         self.seen: list[Seen] = []
         self.shown: list[tuple[str, dict[str, Any]]] = []
@@ -70,6 +100,19 @@ class Deployment(Standalone):
                 yield self
         finally:
             self._stop.set()
+
+    def revive(self) -> None:
+        """Start anew what has ended by itself, as whatever watches over a deployment does."""
+        for name in self.processes.gone():
+            self.processes.end(name, signal.SIGTERM)
+            self.start_component(name)
+
+    def start_command(self, name: str, *arguments: str) -> None:
+        """Start another process of its Airflow, such as one of Celery's workers.
+
+        :param arguments: of the command line ``airflow``.
+        """
+        self.processes.start(name, self._airflow(*arguments), self.environment)
 
     def log_in(self, user: str, password: str) -> str:
         """Use the API as a user, where not everybody is an admin.
@@ -135,13 +178,18 @@ class Deployment(Standalone):
 
     def _watch(self) -> None:
         """Look into the metadata database several times a second."""
-        uri = f"file:{self.home / 'airflow.db'}?mode=ro"
+        # Each look has a connection of its own: the database may go and come back.
+        engine = sqlalchemy.create_engine(
+            self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], poolclass=sqlalchemy.pool.NullPool
+        )
+        tasks = sqlalchemy.text("select dag_id, task_id, map_index, state, try_number from task_instance")
+        kept = sqlalchemy.text("select dag_id, value from task_state_store")
         while not self._stop.wait(0.25):
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-                rows = database.execute("select dag_id, task_id, map_index, state, try_number from task_instance")
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError), engine.connect() as database:
+                rows = database.execute(tasks)
                 now = time.time()
-                self.seen += [Seen(now, *row) for row in rows.fetchall()]
-                for dag_id, value in database.execute("select dag_id, value from task_state_store").fetchall():
+                self.seen += [Seen(now, *row) for row in rows]
+                for dag_id, value in database.execute(kept):
                     shown = dag_id, json.loads(value)
                     if shown not in self.shown[-20:]:
                         self.shown.append(shown)

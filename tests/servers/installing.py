@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -25,3 +26,12 @@ def install(command: Sequence[str]) -> str:
         return f"{' '.join(command)} took more than {SECONDS} s."
     last_lines = "\n".join(done.stderr.splitlines()[-5:])
     return f"{' '.join(command)} failed:\n{last_lines}" if done.returncode else ""
+
+
+def from_debian(*packages: str) -> str:
+    """Have packages of Debian's installed, where root is there to do it; return why they are not here, or nothing."""
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if os.geteuid() or shutil.which("apt-get") is None:
+        return f"install Debian's ({' '.join(command)})"
+    install(["apt-get", "update"])  # it may fail for a source that is not needed
+    return install(command)

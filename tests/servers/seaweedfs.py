@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.ports import free_ports
+from tests.servers.processes import ServerUnavailableError
 
 START_SECONDS = 60
 STOP_SECONDS = 10
-
-
-class ServerUnavailableError(RuntimeError):
-    """The server cannot be had on this machine; the text says why, and what to do."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from airflow_provider_pageconv.dump.store import Store
 from tests.conftest import do_without
 from tests.servers import clouds
 from tests.servers.destinations import Destination
+from tests.servers.processes import ServerUnavailableError
 from tests.servers.proxies import Proxy, proxied
-from tests.servers.seaweedfs import S3Server, ServerUnavailableError
+from tests.servers.seaweedfs import S3Server
 
 KINDS = ("s3", "google", "azure")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+import uuid
 
 import pytest
 
 from airflow_provider_pageconv.dump import objectstores
+from airflow_provider_pageconv.dump.endings import Superseded
 from airflow_provider_pageconv.dump.export import FoldersFailed
 from airflow_provider_pageconv.dump.store_errors import NoSuchBucketError, StoreError
 from airflow_provider_pageconv.sandbox import Sandbox
@@ -75,6 +78,52 @@ def test_a_key_with_the_rights_that_the_docs_name_is_enough(cloud: Cloud) -> Non
             export(box, cloud.store(key="one bucket"), run=run, max_part_records=50)
             assert_holds(cloud.files, owed(box.data()))
             assert_tidy(cloud.files)
+
+
+def test_a_bucket_that_vanishes_half_way_ends_the_export_soon(cloud: Cloud) -> None:
+    """In one sentence; a further try, if there is one, says that there is no bucket, as of one that was never there.
+
+    Google's has to be emptied before it goes: then what this try has kept is gone first.
+    """
+    bucket = f"vanishing-{uuid.uuid4().hex[:8]}"
+    cloud.past.mkdir(bucket)
+    with Sandbox(conversations=0, folders={"inbox": 200}, messages=3, now=NOW, latency=0.05) as box:
+
+        def vanish() -> None:
+            while len(box.requests) < 5:
+                time.sleep(0.01)
+            while cloud.past.exists(bucket):
+                with contextlib.suppress(Exception):  # what was written meanwhile is in the way
+                    cloud.past.rm(bucket, recursive=True)
+                with contextlib.suppress(Exception):
+                    cloud.past.rmdir(bucket)
+                cloud.past.invalidate_cache()
+
+        vanishing = threading.Thread(target=vanish, daemon=True)
+        vanishing.start()
+        with every_step_saved(), pytest.raises((FoldersFailed, Superseded)) as caught:
+            exporting(box, cloud.store(root=f"{bucket}/data"), page_size=2).run()
+        said = one_sentence(caught.value)
+        vanishing.join()
+        assert len(box.requests) < 90
+        assert f"there is no bucket '{bucket}'" in said or "its staging area was emptied" in said
+        with pytest.raises(NoSuchBucketError):
+            export(box, cloud.store(root=f"{bucket}/data"))
+
+
+@pytest.mark.chaos
+def test_a_link_that_is_cut_ends_the_task_within_two_minutes(cloud: Cloud) -> None:
+    """With the times that users have; the other test has shorter ones."""
+    with small_box() as box:
+        box.latency = 0.2
+        threading.Timer(0.5, cloud.proxy.cut).start()
+        began = time.monotonic()
+        with every_step_saved(), pytest.raises(FoldersFailed) as caught:
+            exporting(box, cloud.store(), page_size=2).run()
+        took = time.monotonic() - began
+        print(f"{cloud.kind}: {took:.0f} s")  # noqa: T201
+        assert took < 120
+    one_sentence(caught.value)
 
 
 def test_a_link_that_is_cut_half_way_ends_the_task_soon_and_the_next_try_goes_on(
