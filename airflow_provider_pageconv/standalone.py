@@ -203,16 +203,12 @@ class Standalone:
     def start(self) -> None:
         """Start its components, whose database is there."""
         for component in self._components:
-            self.start_component(component)
-
-    def start_component(self, name: str) -> None:
-        """Start one of them, also in place of one that has ended."""
-        # The scheduler and the triggerer would serve their logs on fixed ports.
-        options = {
-            "api-server": ("--host", "127.0.0.1", "--port", str(self._port)),
-            "dag-processor": (),
-        }.get(name, ("--skip-serve-logs",))
-        self.processes.start(name, self._airflow(name, *options), self.environment)
+            # The scheduler and the triggerer would serve their logs on fixed ports.
+            options = {
+                "api-server": ("--host", "127.0.0.1", "--port", str(self._port)),
+                "dag-processor": (),
+            }.get(component, ("--skip-serve-logs",))
+            self.processes.start(component, self._airflow(component, *options), self.environment)
 
     def _airflow(self, *arguments: str) -> list[str]:
         return [self.python, "-m", "airflow", *arguments]

@@ -7,6 +7,7 @@ for which the wheel is installed into an environment of its own. Both export to 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -154,24 +155,23 @@ def break_down(ran: Ran, database: Listening, *, celery: bool) -> None:
     airflow, calls = ran.airflow, lambda: len(ran.box.requests)
     ran.wait(lambda: calls() >= 30, "the exports' beginning")
     ran.breaks("worker")
-    if celery:
-        victims = session_of(airflow.processes.leader("worker-1"))
-        airflow.processes.end("worker-1", signal.SIGKILL)
-        start_worker(airflow, "worker-1")
-    else:
-        victims = task_runners(airflow.processes.leader("scheduler"))[:1]
+    victims = (
+        session_of(airflow.processes.leader("worker-1"))
+        if celery
+        else task_runners(airflow.processes.leader("scheduler"))[:1]
+    )
     assert victims
     for victim in victims:
-        psutil.Process(victim).kill() if psutil.pid_exists(victim) else None
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    if celery:
+        airflow.processes.restart("worker-1", signal.SIGKILL)
     ran.wait(lambda: calls() >= 90, "more calls")
     ran.breaks("scheduler")
-    airflow.processes.end("scheduler", signal.SIGKILL)
-    time.sleep(3)
-    airflow.start_component("scheduler")
+    airflow.processes.restart("scheduler", signal.SIGKILL)
     ran.wait(lambda: "deferred" in ran.now().values(), "a task that is deferred")
     ran.breaks("triggerer")
-    airflow.processes.end("triggerer", signal.SIGTERM)
-    airflow.start_component("triggerer")
+    airflow.processes.restart("triggerer", signal.SIGTERM)
     ran.wait(lambda: "running" in ran.now().values() and calls() > CALLS + 20, "exports that go on")
     ran.breaks("database")
     database.stop()
@@ -183,7 +183,7 @@ def end_of(ran: Ran) -> str:
     """Wait for the run's end, and start whatever ends meanwhile: a scheduler does without its database, and is looked after."""
     state, deadline = "", time.monotonic() + END_SECONDS
     while state not in ("success", "failed") and time.monotonic() < deadline:
-        ran.airflow.revive()
+        ran.airflow.processes.revive()
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             state = ran.airflow.api("GET", f"/dags/pages/dagRuns/{ran.run_id}")["state"]
         time.sleep(1)

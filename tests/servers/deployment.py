@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,19 +45,26 @@ class Restartable(Processes):
 
     def __init__(self, logs: Path) -> None:
         super().__init__(logs)
+        self._orders: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
         self._ended: list[subprocess.Popen[bytes]] = []
 
-    def end(self, name: str, by: int) -> None:
-        """Send a process a signal, and wait for its end; its log makes room for that of the next one of its name."""
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._orders[name] = command, environment
+        super().start(name, command, environment)
+
+    def restart(self, name: str, by: int) -> None:
+        """End a process by a signal, and start it anew, which has a log of its own."""
         process = self._running.pop(name)
         self._ended.append(process)
         process.send_signal(by)  # does nothing where it is gone already
         process.wait(60)
         (self.logs / f"{name}.log").rename(self.logs / f"{name}.ended-{len(self._ended)}.log")
+        self.start(name, *self._orders[name])
 
-    def gone(self) -> list[str]:
-        """The names of those that have ended by themselves."""
-        return [name for name, process in self._running.items() if process.poll() is not None]
+    def revive(self) -> None:
+        """Start anew what has ended by itself, as whatever watches over a deployment does."""
+        for name in [name for name, process in self._running.items() if process.poll() is not None]:
+            self.restart(name, signal.SIGTERM)
 
     def stop(self) -> None:
         """Stop all, with what the ended ones have left."""
@@ -100,12 +107,6 @@ class Deployment(Standalone):
                 yield self
         finally:
             self._stop.set()
-
-    def revive(self) -> None:
-        """Start anew what has ended by itself, as whatever watches over a deployment does."""
-        for name in self.processes.gone():
-            self.processes.end(name, signal.SIGTERM)
-            self.start_component(name)
 
     def start_command(self, name: str, *arguments: str) -> None:
         """Start another process of its Airflow, such as one of Celery's workers.

@@ -24,13 +24,22 @@ class Listening:
     """A server on one port of 127.0.0.1. It runs within the block, and can be stopped and started anew there.
 
     :param log: what it says; where that lies it runs.
+    :param seconds: how long it may take to start.
     :param user: whose process it is, if not this one's user's.
     :param farewell: the signal that ends it in order.
     """
 
     def __init__(
-        self, command: Sequence[str], port: int, log: Path, *, user: str | None = None, farewell: int = signal.SIGTERM
+        self,
+        command: Sequence[str],
+        port: int,
+        log: Path,
+        *,
+        seconds: float = START_SECONDS,
+        user: str | None = None,
+        farewell: int = signal.SIGTERM,
     ) -> None:
+        self._seconds = seconds
         self.port = port
         self._command = command
         self._log = log
@@ -61,7 +70,7 @@ class Listening:
                 start_new_session=True,
                 **other,  # type: ignore[call-overload]
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._seconds
         while True:
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

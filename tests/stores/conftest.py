@@ -13,13 +13,16 @@ import pytest
 from airflow_provider_pageconv.dump.opening import open_store
 from airflow_provider_pageconv.dump.store import Store
 from tests.conftest import do_without
-from tests.servers import clouds
+from tests.servers import ceph, clouds
 from tests.servers.destinations import Destination
 from tests.servers.processes import ServerUnavailableError
 from tests.servers.proxies import Proxy, proxied
 from tests.servers.seaweedfs import S3Server
 
-KINDS = ("s3", "google", "azure")
+CEPH = pytest.param("ceph", marks=pytest.mark.chaos)
+"""In the long form (`make test-stores`): S3 once more, by a server whose keys lie in one flat space, and which knows rights."""
+
+KINDS = ("s3", CEPH, "google", "azure")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,18 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         yield address
 
 
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[S3Server]:
+    """Ceph's RADOS Gateway."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(ceph.running())
+        except ServerUnavailableError as error:
+            do_without(str(error))
+            raise
+        yield server
+
+
 @pytest.fixture(params=KINDS)
 def cloud(
     request: pytest.FixtureRequest, addresses: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
@@ -72,8 +87,8 @@ def cloud(
     """Each kind in turn; the data set's path has what people put into paths."""
     kind: str = request.param
     root = f"{clouds.BUCKET}/{uuid.uuid4().hex[:8]}/every day+100%=é"
-    if kind == "s3":
-        server: S3Server = request.getfixturevalue("seaweedfs")
+    if kind in ("s3", "ceph"):
+        server: S3Server = request.getfixturevalue("seaweedfs" if kind == "s3" else "gateway")
         with proxied(server.endpoint) as proxy:
             yield Cloud(
                 kind, proxy, server.bucket, lambda key="right": _s3(server, proxy, key), server.filesystem(), root
