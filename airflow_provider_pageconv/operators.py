@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from logging import INFO
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperator
 
@@ -273,6 +274,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             raise parameters.refuse(
                 "destination", str(self.destination), f"a connection that exists ({error})"
             ) from error
+        if path.protocol in ("s3", "s3a"):
+            self._warn_of_role()
         self._ends = Ends(hook.settings.base_url, path.protocol, path.path, getattr(fs, "account_name", None))
         self._show(
             {
@@ -361,6 +364,20 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                 )
             },
         )
+
+    def _warn_of_role(self) -> None:
+        """Say what is used where S3's connection does not exist: Airflow's Amazon provider does without, others refuse."""
+        from airflow_provider_pageconv.compat import AirflowNotFoundException, BaseHook
+
+        conn_id, at, _ = urlsplit(str(self.destination)).netloc.rpartition("@")
+        try:
+            if at:
+                BaseHook.get_connection(conn_id)
+        except AirflowNotFoundException:
+            log.warning(
+                "The destination names the connection %r, which does not exist: S3 is reached by the machine's own role.",
+                conn_id,
+            )
 
     def _wait_until_settled(self, spec: Spec) -> None:
         """Let the window's late arrivals come in before the walk begins."""

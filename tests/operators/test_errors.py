@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from airflow_provider_pageconv.operators import ExportFailed
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator, run
 from tests.servers.destinations import Destination, local
+from tests.servers.seaweedfs import S3Server
 
 PERMISSIONS = (
     "Messenger needs the task MESSAGING on the Page and pages_messaging, pages_manage_metadata and pages_read_engagement; "
@@ -334,3 +336,26 @@ def test_what_would_break_the_data_set_fails_before_the_first_call(mixed: str, b
         f"conversations/{place}/window=all/ and messages/{place}/window=all/."
     )
     assert box.requests == []
+
+
+def test_an_s3_connection_that_does_not_exist_is_one_warning_since_roles_are_used_so(
+    seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The export goes on with what the machine may do, which here is given in AWS's own variables."""
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", seaweedfs.access_key),
+        ("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_key),
+        ("AWS_ENDPOINT_URL", seaweedfs.endpoint),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    with Sandbox(conversations=3) as box:
+        monkeypatch.setenv(CONNECTION, connection(box))
+        result = run(f"s3://no_such_connection@{seaweedfs.bucket}/by-role-{uuid.uuid4().hex[:8]}")
+    assert result["conversations"] == 3
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_pageconv")]
+    [warning] = [text for text in ours if "no_such_connection" in text]
+    assert warning == (
+        "The destination names the connection 'no_such_connection', which does not exist: "
+        "S3 is reached by the machine's own role."
+    )
