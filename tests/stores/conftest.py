@@ -86,7 +86,7 @@ def cloud(
 ) -> Iterator[Cloud]:
     """Each kind in turn; the data set's path has what people put into paths."""
     kind: str = request.param
-    root = f"{clouds.BUCKET}/{uuid.uuid4().hex[:8]}/every day+100%=é"
+    root = f"{clouds.BUCKET}/{uuid.uuid4().hex[:8]}/every day+100%=#é"
     if kind in ("s3", "ceph"):
         server: S3Server = request.getfixturevalue("seaweedfs" if kind == "s3" else "gateway")
         with proxied(server.endpoint) as proxy:
