@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import statistics
 import threading
 import time
 from collections import Counter
@@ -143,12 +144,20 @@ def catch_up(airflow: Deployment, rest: datetime) -> list[dict[str, str]]:
 
 
 def test_every_message_is_exported_once(soaked: Soaked) -> None:
-    """Whatever limits, faults and the Page's life did, each message lies in the window in which it was sent, once."""
+    """Whatever limits, faults and the Page's life did, each message lies in the window in which it was sent, once.
+
+    A conversation of which the API says, again and again, that it is not there, is withheld: its record says so.
+    """
     assert set(soaked.states) == {"success"}, soaked.states
-    sent = [message["id"] for thread in soaked.box.data()["threads"] for message in thread["messages"]]
+    threads = soaked.box.data()["threads"]
+    thread_of = {message["id"]: thread["node"]["id"] for thread in threads for message in thread["messages"]}
     exported = Counter(record["id"] for record in soaked.place.records("messages"))
-    assert len(sent) > MINUTES * 60
-    assert exported == Counter(sent)
+    withheld = {record["id"] for record in soaked.place.records("conversations") if record["_unavailable"]}
+    missing = thread_of.keys() - exported.keys()
+    print(f"\n{len(thread_of)} messages, {len(missing)} of {len(withheld)} conversations withheld")  # noqa: T201
+    assert len(thread_of) > MINUTES * 60
+    assert exported == Counter(thread_of.keys() - missing)
+    assert {thread_of[message] for message in missing} <= withheld
 
 
 def test_limits_were_met_and_waited_for(soaked: Soaked) -> None:
@@ -163,9 +172,10 @@ def test_limits_were_met_and_waited_for(soaked: Soaked) -> None:
 
 @pytest.mark.parametrize("group", ["scheduler", "triggerer", "api-server", "tasks"])
 def test_nothing_grows(soaked: Soaked, group: str) -> None:
-    """Memory, files and threads of the last third of the time are those of the third before."""
+    """Memory, files and threads of the last third of the time are those of the third before; of tasks, the most of each."""
     held = soaked.measured.held[group]
-    memory, files, threads = (thirds(held, what) for what in ("memory", "files", "threads"))
+    usual = max if group == "tasks" else statistics.median  # a task begins and ends within a few looks
+    memory, files, threads = (thirds(held, what, usual) for what in ("memory", "files", "threads"))
     print(  # noqa: T201
         f"\n{group}: {memory[0] / MIB:.0f} MiB, then {memory[1] / MIB:.0f}; "
         f"{files[0]:.0f} files, then {files[1]:.0f}; {threads[0]:.0f} threads, then {threads[1]:.0f}; "
