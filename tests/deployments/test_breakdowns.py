@@ -36,7 +36,7 @@ CELERY = ("apache-airflow-providers-celery", "celery<5.7")  # 3.26 of the provid
 DRIVERS = ("psycopg2-binary", "asyncpg")
 AIRFLOW = "3.3.2"
 PAGES = 8
-CALLS, WINDOW = 150, 60.0
+CALLS, WINDOW = 200, 60.0
 END_SECONDS = 900
 pytestmark = pytest.mark.timeout(END_SECONDS + 600)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import resource
-import select
-import socket
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import NOW, Breaking, assert_holds, assert_tidy, every_step_saved, export, owed, store_of
 from tests.servers.destinations import local, on_s3
+from tests.servers.proxies import proxied
 from tests.servers.seaweedfs import S3Server
 
 NOBODY = 65534
@@ -186,65 +183,20 @@ def test_keys_that_s3_does_not_know_are_told(s3: S3Server) -> None:
         assert files.snapshot() == before
 
 
-@dataclass
-class Relay:
-    """Stands between a client and a server, and hangs up on whoever sends more than so many bytes in one go.
-
-    :param most: bytes that one connection may send; ``None`` for as many as it likes.
-    """
-
-    to: tuple[str, int]
-    most: int | None = None
-    cut: int = 0
-    port: int = 0
-
-    def serve(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
-
-    def _carry(self, client: socket.socket) -> None:
-        sent = 0
-        with contextlib.suppress(OSError), client, socket.create_connection(self.to) as server:
-            while True:
-                for ready in select.select([client, server], [], [])[0]:
-                    data = ready.recv(4096)
-                    if not data:
-                        return
-                    sent += len(data) if ready is client else 0
-                    if self.most is not None and sent > self.most:
-                        self.cut += 1
-                        return
-                    (server if ready is client else client).sendall(data)
-
-
-@contextlib.contextmanager
-def relayed(server: S3Server) -> Iterator[tuple[Relay, S3Server]]:
-    """Put a relay in front of a server."""
-    host, _, port = server.endpoint.removeprefix("http://").partition(":")
-    relay = Relay((host, int(port)))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        relay.port = listening.getsockname()[1]
-        threading.Thread(target=relay.serve, args=(listening,), daemon=True).start()
-        yield relay, replace(server, endpoint=f"http://127.0.0.1:{relay.port}")
-
-
 def test_an_upload_that_dies_half_way_leaves_nothing_behind_and_is_told(s3: S3Server) -> None:
     """The connection breaks in the middle of a part, each time it is tried; the next try of the run uploads it whole."""
     files = on_s3(s3, "dying")
-    with small_box(60) as box, every_step_saved(), relayed(s3) as (relay, behind):
+    with small_box(60) as box, every_step_saved(), proxied(s3.endpoint) as proxy:
+        behind = replace(s3, endpoint=proxy.url)
         export(box, store_of(files), run="run-1")
         before = files.snapshot()
-        relay.most = 12_000
+        proxy.most = 12_000
         with pytest.raises(StoreError, match=rf"^Cannot write {files.root}/_staging/"):
             export(box, store_of(on_s3(behind, "dying")), run="run-2", compression="none")
-        assert relay.cut
+        assert proxy.hung_up
         after = files.snapshot()
         assert {name: content for name, content in after.items() if not name.startswith("_staging/")} == before
-        relay.most = None
+        proxy.most = None
         export(box, store_of(on_s3(behind, "dying")), run="run-2", compression="none")
         assert_holds(files, owed(box.data()))
         assert_tidy(files)

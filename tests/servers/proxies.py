@@ -1,4 +1,4 @@
-"""Stands between a client and a store's server on loopback: counts the requests, and can cut the link or make it slow."""
+"""Stands between a client and a store's server on loopback: counts requests, and can hang up, cut the link or make it slow."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ class Proxy:
     :param to: the server's address.
     :param port: where it listens itself.
     :param delay: seconds that each request waits before it is passed on.
+    :param most: bytes that one connection may send before it is hung up; ``None`` for as many as it likes.
     """
 
     to: tuple[str, int]
     port: int = 0
     delay: float = 0.0
+    most: int | None = None
+    hung_up: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     is_cut: bool = False
 
@@ -52,6 +55,7 @@ class Proxy:
             threading.Thread(target=self._carry, args=(client,), daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
+        sent = 0
         with contextlib.suppress(OSError), client, socket.create_connection(self.to) as server:
             threading.Thread(target=self._pass_back, args=(server, client), daemon=True).start()
             while data := client.recv(1 << 16):
@@ -60,6 +64,11 @@ class Proxy:
                     self.requests.append((method.decode(), path.decode()))
                     time.sleep(self.delay)
                 self._wait_if_cut()
+                sent += len(data)
+                if self.most is not None and sent > self.most:
+                    self.hung_up += 1
+                    client.shutdown(socket.SHUT_RDWR)  # the other direction waits for an answer
+                    return
                 server.sendall(data)
 
     def _pass_back(self, server: socket.socket, client: socket.socket) -> None:
