@@ -547,8 +547,8 @@ class PageConversationsHook(BaseHook):
             if error.http_status is not None:
                 raise ValueError(elsewhere) from None
             raise ValueError(
-                f"No answer came from {settings.base_url}: {error.meaning}. Check the connection's host, and the proxy if "
-                "there is one."
+                f"No answer came from {settings.base_url}: {error.meaning}. Check the connection's host and port, and the "
+                "proxy if there is one."
             ) from None
         except GraphError as error:
             if type(error) is not GraphError or error.fbtrace_id is not None:  # which Meta gives to each of its errors

@@ -19,10 +19,10 @@ from requests.adapters import HTTPAdapter
 from airflow_provider_pageconv.graph.errors import (
     GraphAuthError,
     GraphError,
-    GraphRequestError,
     GraphTooLargeError,
     GraphTransientError,
 )
+from airflow_provider_pageconv.graph.failures import failure
 from airflow_provider_pageconv.graph.pace import Pace
 from airflow_provider_pageconv.graph.protocol import (
     DEAD_CODES,
@@ -114,6 +114,7 @@ class GraphClient:
         """Seconds that an answer may take as long as something arrives."""
         self.usage: Usage | None = None
         self.calls = 0
+        self._base_url = base_url
         self._root = f"{base_url.rstrip('/')}/{version}"
         self._credentials = credentials
         self._own = own
@@ -228,9 +229,9 @@ class GraphClient:
         try:
             return self._call(request, credentials, abandoned)
         except Exception as error:  # noqa: BLE001 - whatever a body that is none brings about
-            failure = _without_address(error)
+            told = failure(error, self._base_url, self._timeout)
         # Raised out here: requests quotes the address, and with it the proof, in what would hang on as its context.
-        raise failure
+        raise told
 
     def _call(self, request: Request, credentials: Credentials, abandoned: threading.Event) -> Response:
         params = dict(request.params)
@@ -266,28 +267,6 @@ def _wants_page_token(response: Response, request: Request) -> bool:
     except GraphError as error:
         return error.wants_page_token
     return False
-
-
-def _without_address(error: Exception) -> GraphError:
-    """What is said of a call that failed on its way; no text of the libraries goes on, for it quotes the address."""
-    if isinstance(error, GraphTooLargeError):
-        return error
-    if isinstance(error, requests.exceptions.SSLError):
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return GraphRequestError(
-                "the server's certificate is not trusted", remedy="Name the CA in REQUESTS_CA_BUNDLE"
-            )
-        return GraphTransientError("the encrypted connection failed", remedy="Try again later")
-    if isinstance(
-        error,
-        (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema),
-    ):
-        return GraphRequestError(
-            "the address of the server cannot be used", remedy="Check the connection's host and port"
-        )
-    network = isinstance(error, (requests.exceptions.RequestException, OSError, EOFError))
-    meaning = "the network failed" if network else "the answer cannot be read"
-    return GraphTransientError(f"{meaning} ({type(error).__name__})", remedy="Try again later")
 
 
 def pause_after(attempt: int) -> float:

@@ -246,7 +246,7 @@ def test_certificates_are_always_checked(certificate: Path, monkeypatch: pytest.
         with pytest.raises(GraphRequestError) as caught:
             one.get(REQUEST)
         assert str(caught.value) == (
-            "Graph API: the server's certificate is not trusted. Name the CA in REQUESTS_CA_BUNDLE."
+            f"Graph API: the certificate of 127.0.0.1:{server.port} is not trusted. Name the CA in REQUESTS_CA_BUNDLE."
         )
         assert one.calls == 1
         assert not server.asked

@@ -544,8 +544,8 @@ def test_where_nothing_listens_the_host_is_named(test: Test) -> None:
     assert test(address, "a-token") == (
         False,
         (
-            f"No answer came from {address}: the network failed (ConnectionError). Check the connection's host, and the proxy "
-            "if there is one."
+            f"No answer came from {address}: {address.removeprefix('http://')} refused the connection. Check the "
+            "connection's host and port, and the proxy if there is one."
         ),
     )
 
@@ -559,8 +559,8 @@ def test_a_proxy_that_is_not_there_is_named(box: Sandbox, test: Test, monkeypatc
     assert test(box.url, box.token) == (
         False,
         (
-            f"No answer came from {box.url}: the network failed (ProxyError). Check the connection's host, and the proxy if "
-            "there is one."
+            f"No answer came from {box.url}: the proxy on the way to {box.url.removeprefix('http://')} refused the connection. "
+            "Check the connection's host and port, and the proxy if there is one."
         ),
     )
     assert edges(box) == []
@@ -576,8 +576,8 @@ def test_a_host_whose_name_does_not_exist_is_named(test: Test, monkeypatch: pyte
     assert test("https://graph.invalid", "a-token") == (
         False,
         (
-            "No answer came from https://graph.invalid: the network failed (ConnectionError). Check the connection's host, "
-            "and the proxy if there is one."
+            "No answer came from https://graph.invalid: the name of graph.invalid:443 cannot be looked up. Check the "
+            "connection's host and port, and the proxy if there is one."
         ),
     )
 
@@ -595,8 +595,8 @@ def test_a_host_that_says_nothing_is_not_waited_for_long(test: Test, monkeypatch
             good, sentence = test(server.url, "a-token", timeout=timeout)
             assert not good
             assert sentence in [
-                f"No answer came from {server.url}: {what}. Check the connection's host, and the proxy if there is one."
-                for what in ("the network failed (ReadTimeout)", "the answer took too long to arrive")
+                f"No answer came from {server.url}: {what}. Check the connection's host and port, and the proxy if there is one."
+                for what in (f"127.0.0.1:{server.port} said nothing for 0.2 s", "the answer took too long to arrive")
             ]
             assert len(server.asked) == 2
 
@@ -608,8 +608,8 @@ def test_what_does_not_speak_tls_is_named(test: Test) -> None:
         assert test(address, "a-token") == (
             False,
             (
-                f"No answer came from {address}: the encrypted connection failed. Check the connection's host, and the proxy "
-                "if there is one."
+                f"No answer came from {address}: the encrypted connection (TLS) to 127.0.0.1:{server.port} failed. Check the "
+                "connection's host and port, and the proxy if there is one."
             ),
         )
 
