@@ -11,8 +11,6 @@ from airflow_provider_pageconv import parameters
 if TYPE_CHECKING:
     from airflow.sdk import Asset, ObjectStoragePath
 
-_CONNECTION_ID = re.compile(r"://[^/@]+@")
-
 
 def page_asset(destination: str | ObjectStoragePath, page_id: str, platform: str = "messenger") -> Asset:
     """The asset of one Page's conversations in a data set.
@@ -36,4 +34,4 @@ def page_asset(destination: str | ObjectStoragePath, page_id: str, platform: str
 
 def without_connection_id(destination: str) -> str:
     """A destination as it may be shown to whoever reads it through another connection."""
-    return _CONNECTION_ID.sub("://", destination)
+    return re.sub(r"://[^/@]+@", "://", destination)

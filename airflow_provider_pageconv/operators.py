@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _IN_PLACE_SECONDS = 60.0
+_SILENT_SECONDS = 600.0
+"""A task that holds its worker says at least that often what it waits for."""
 _ASIDE = {"messages_unavailable": "without details", "messages_undated": "withheld", "messages_carried": "carried over"}
 
 
@@ -173,6 +175,23 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         mapped: OperatorPartial = super().partial(**kwargs)
         return mapped
 
+    def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
+        """Render; what asks for the data interval of a run that has none stays, to be refused in a sentence.
+
+        Raised from here, it would come after Airflow's own traceback, once for each field.
+        """
+        try:
+            return super().render_template(content, context, *args, **kwargs)
+        except Exception as error:
+            from jinja2 import UndefinedError
+
+            given = "data_interval_start" in context
+            if given or not isinstance(error, UndefinedError) or not isinstance(content, str):
+                raise
+            if not parameters.asks_for_interval(content):
+                raise
+            return parameters.NoInterval(content)
+
     def _parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters.CHECKS}
 
@@ -265,11 +284,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             path = ObjectStoragePath(self.destination)
             fs = path.fs
         except ValueError as error:
-            raise parameters.refuse(
-                "destination",
-                str(self.destination),
-                f"a scheme that is installed here ({error}); the extras [s3], [gcs] and [azure] bring theirs",
-            ) from error
+            raise parameters.no_file_system(self.destination, error) from None
         except AirflowNotFoundException as error:
             raise parameters.refuse(
                 "destination", str(self.destination), f"a connection that exists ({error})"
@@ -392,9 +407,16 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             self._let_go(moment, reason)
         tell(log, INFO, f"Waiting {lines.until(moment, datetime.now(timezone.utc))}: {reason}.", until=iso(moment))
         self._show(_waiting(moment, reason))
-        # A kill meanwhile is met before the first call.
+        told = time.monotonic()
         while (left := (moment - datetime.now(timezone.utc)).total_seconds()) > 0 and not self._killed:
             time.sleep(min(left, 1.0))
+            if time.monotonic() - told >= _SILENT_SECONDS:
+                told = time.monotonic()
+                tell(log, INFO, f"Still waiting {lines.until(moment, datetime.now(timezone.utc))}: {reason}.")
+        if self._killed:
+            from airflow_provider_pageconv.compat import AirflowException
+
+            raise AirflowException("The export was stopped before its first call.")
 
     def _let_go(self, moment: datetime, reason: str) -> NoReturn:
         """Free the worker until a moment; the try goes on then, and no retry is used up."""

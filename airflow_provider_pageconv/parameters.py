@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_provider_pageconv.compat import AirflowFailException
-from airflow_provider_pageconv.dump.layout import is_safe
 from airflow_provider_pageconv.graph.fields import FOLDERS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up
 
@@ -18,14 +17,31 @@ LONGEST_SETTLE = timedelta(days=366)
 ON_EMPTY = ("warn", "ok", "fail")
 ON_RATE_LIMIT = ("reschedule", "defer", "wait", "fail")
 
+# As texts: compiled when they are first used, they cost a DAG file that is only parsed nothing.
 _LAST = datetime.max.replace(microsecond=0, tzinfo=timezone.utc) - LONGEST_SETTLE
-# A path from the root, or an address that names more than a scheme and a connection; file addresses hold such a path.
-_ROOT = re.compile(r"/|file:///|(?!file:)[A-Za-z][A-Za-z0-9+.-]*://([^/@]+@)?[^/@]+(/|\Z)")
-_ZONED = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d(:?\d\d){0,2}([.,]\d+)?\s?(Z|[+-]\d\d(:?\d\d)?)\Z")
+# A path below the root, or an address that names more than a scheme and a connection; file addresses hold such a path.
+_ROOT = r"(file://)?/+[^/]|(?!file:)[A-Za-z][A-Za-z0-9+.-]*://([^/@]+@)?[^/@]+(/|\Z)"
+# It stands in paths as it is.
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
+_ASKS_FOR_INTERVAL = (
+    r"\b(data_interval_(start|end)|logical_date|ds(_nodash)?|ts(_nodash(_with_tz)?)?|task_instance_key_str)\b"
+)
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "az", "wasb", "wasbs"), "azure"),
+}
+_ZONED = r"\d{4}-?\d\d-?\d\d[T ]\d\d(:?\d\d){0,2}([.,]\d+)?\s?(Z|[+-]\d\d(:?\d\d)?)\Z"
 
 
 class ParameterError(AirflowFailException, ValueError):
     """A parameter cannot be used. Airflow makes mapped tasks only when they run, and is not to try such a one again."""
+
+
+class NoInterval(str):
+    """A template that cannot be rendered: it asks for the data interval of a run that has none."""
+
+    __slots__ = ()
 
 
 def is_template(value: object) -> bool:
@@ -41,8 +57,28 @@ def refuse(name: str, value: object, allowed: str) -> ParameterError:
     return ParameterError(f"{name} is {value!r}: it takes {allowed}.")
 
 
+def asks_for_interval(template: str) -> bool:
+    """Whether a template asks for what only a run with a logical date has.
+
+    https://airflow.apache.org/docs/apache-airflow/stable/templates-ref.html
+    """
+    return bool(re.search(_ASKS_FOR_INTERVAL, template))
+
+
+def no_file_system(value: object, found: object) -> ParameterError:
+    """What is said of a destination whose scheme nothing here can read."""
+    scheme = str(value).partition("://")[0]
+    extra = _EXTRAS.get(scheme)
+    if extra is None:
+        return refuse("destination", str(value), f"s3://, gs://, abfs:// or file:// ({found})")
+    return ParameterError(
+        f"destination is {str(value)!r}: {scheme}:// needs a package that is not installed here: "
+        f"pip install 'airflow-provider-pageconv[{extra}]' wherever tasks run."
+    )
+
+
 def destination(name: str, value: Any) -> Any:
-    if not _ROOT.match(str(value) if value is not None else ""):
+    if not re.match(_ROOT, str(value) if value is not None else ""):
         raise refuse(name, value, "the root of the data set, such as 's3://aws_default@bucket/pages' or 'file:///data'")
     return value
 
@@ -51,7 +87,7 @@ def identifier(name: str, value: Any) -> str | None:
     if value is None:
         return None
     text = str(value)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not is_safe(text) or text == "None":
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not re.match(_ID, text) or text == "None":
         raise refuse(name, value, "an id of the Graph API (letters, digits, '.', '_' and '-'), or None")
     return text
 
@@ -94,7 +130,9 @@ def folders(name: str, value: Any) -> tuple[str, ...] | None:
     known = [folder for each in FOLDERS.values() for folder in each]
     good = isinstance(listed, (list, tuple)) and listed and all(folder in known for folder in listed)
     if not good or len(set(listed)) < len(listed):
-        raise refuse(name, value, f"each once, some of {', '.join(FOLDERS['messenger'])}; or None for all of them")
+        raise refuse(
+            name, value, f"a list of some of {', '.join(FOLDERS['messenger'])}, each once; or None for all of them"
+        )
     return tuple(listed)
 
 
@@ -119,7 +157,7 @@ def moment(name: str, value: Any) -> datetime | None:
     allowed = "a datetime with a time zone, ISO 8601 text with one such as '2026-11-21T00:00:00Z', or None"
     time = value
     if isinstance(value, str):
-        if not _ZONED.match(value.strip()):
+        if not re.match(_ZONED, value.strip()):
             raise refuse(name, value, allowed)
         import pendulum
 
@@ -246,6 +284,12 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
     :return: the checked ones in the form that the export works with.
     :raises ParameterError: one of them cannot be used, by itself or together with another.
     """
+    for name, value in values.items():
+        if isinstance(value, NoInterval):
+            raise ParameterError(
+                f"{name} is {str(value)!r}, and this run has no data interval: trigger the DAG with a logical date "
+                "(airflow dags trigger --logical-date 2026-11-22T00:00:00Z ...), or give the task a since and until of its own."
+            )
     known = {
         name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 
 EARLIEST = datetime(2004, 1, 1, tzinfo=timezone.utc).timestamp()
 """Before that there was no Facebook, so no thread and no message."""
@@ -16,11 +15,9 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - both are in UTC, and without zon
 _MILLISECONDS_FROM = 1e11
 """As seconds this would be the year 5138."""
 
-_ISO = re.compile(
-    r"(\d{4})-?(\d\d)-?(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:([Zz])|([+-])(\d\d):?(\d\d)?)?\Z",
-    re.ASCII,
-)
-_NUMBER = re.compile(r"\d{9,14}(\.\d+)?\Z", re.ASCII)
+# As texts: compiled when they are first used, they cost a DAG file that is only parsed nothing.
+_ISO = r"(\d{4})-?(\d\d)-?(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:([Zz])|([+-])(\d\d):?(\d\d)?)?\Z"
+_NUMBER = r"\d{9,14}(\.\d+)?\Z"
 
 
 def seconds(time: object, now: float) -> float | None:
@@ -46,7 +43,7 @@ def seconds(time: object, now: float) -> float | None:
 def _read(time: object) -> float | None:
     if isinstance(time, str):
         text = time.strip()
-        return _read_number(float(text)) if _NUMBER.match(text) else _read_iso(text)
+        return _read_number(float(text)) if re.match(_NUMBER, text, re.ASCII) else _read_iso(text)
     if isinstance(time, (int, float)) and not isinstance(time, bool):
         try:
             return _read_number(float(time))
@@ -60,7 +57,7 @@ def _read_number(number: float) -> float:
 
 
 def _read_iso(text: str) -> float | None:
-    match = _ISO.match(text)
+    match = re.match(_ISO, text, re.ASCII)
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, _, sign, ahead_hours, ahead_minutes = match.groups()
@@ -104,6 +101,8 @@ def moment(text: str) -> datetime:
 
 def from_header(text: str) -> datetime | None:
     """Read an HTTP ``Date`` header (RFC 9110, section 5.6.7); ``None`` for what is none."""
+    from email.utils import parsedate_to_datetime  # operators are imported whenever a DAG file is parsed
+
     try:
         time = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

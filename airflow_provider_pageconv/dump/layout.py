@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-
-
-def is_safe(name: str) -> bool:
-    """Whether a name can stand in a path as it is."""
-    return bool(_SAFE.match(name))
 
 
 @dataclass(frozen=True)
@@ -32,7 +24,7 @@ class Place:
 
     @property
     def partition(self) -> str:
-        """The Hive partitions of the folder; every part of it is a name from a list or checked by :func:`is_safe`."""
+        """The Hive partitions of the folder; every part of it is a name from a list, or an id that has been checked."""
         return f"{self.page}/folder={self.folder}"
 
     @property

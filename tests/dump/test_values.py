@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
 from airflow_provider_pageconv.dump.idset import WIDTH, IdSet, digest
-from airflow_provider_pageconv.dump.layout import Place, is_safe
+from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.opening import open_store
 from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore, Store
@@ -291,16 +291,6 @@ def test_a_key_that_leads_out_of_the_destination_is_refused(key: str, tmp_path: 
         with pytest.raises(ValueError, match=r"^a key that leads out of the destination"):
             act(store)
     assert list(tmp_path.iterdir()) == []
-
-
-@given(st.text(max_size=20))
-def test_a_name_is_safe_only_if_it_is_one_plain_step_of_a_path(name: str) -> None:
-    """Letters, digits, dot, dash and underscore, and no dot in front."""
-    if is_safe(name):
-        assert name.isascii()
-        assert not set(name) & set("/\\\0\n \t%?#=&")
-        assert name not in (".", "..")
-        assert not name.startswith(".")
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

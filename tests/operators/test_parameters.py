@@ -9,24 +9,27 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_provider_pageconv import parameters
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator
 
 ROOT = "the root of the data set, such as 's3://aws_default@bucket/pages' or 'file:///data'"
 AN_ID = "an id of the Graph API (letters, digits, '.', '_' and '-'), or None"
-FOLDERS = "each once, some of inbox, other, page_done, spam; or None for all of them"
+FOLDERS = "a list of some of inbox, other, page_done, spam, each once; or None for all of them"
 MOMENT = "a datetime with a time zone, ISO 8601 text with one such as '2026-11-21T00:00:00Z', or None"
 FIELDS = "names of Graph API fields, such as 'id,participants', or None"
 NAIVE = datetime(2026, 11, 21)  # noqa: DTZ001 - that is the point
 
 WRONG: list[tuple[str, Any, str]] = [
     *(("destination", value, ROOT) for value in ("", " ", "relative/path", None, 7, "://", "file://", "file://data",
-                                                  "s3://", "s3://aws_default@", "s3:///pages")),
+                                                  "s3://", "s3://aws_default@", "s3:///pages", "/", "///", "file:///")),
     *(("page_id", value, AN_ID) for value in ("", "a/b", "..", ".x", "a b", "x" * 129, "1\n", True, 1.5, ["1"])),
     *(("user_id", value, AN_ID) for value in ("", "../x", "ñ", b"1")),
-    *(("folders", value, FOLDERS) for value in ((), [], "", "Inbox", "archive", ["inbox", "inbox"], {"inbox": 1}, [3])),
+    *(("folders", value, FOLDERS) for value in ((), [], "", "Inbox", "archive", "inbox,other", ["inbox", "inbox"], {"inbox": 1}, [3])),
     *(("platform", value, "'messenger' or 'instagram'") for value in ("", "facebook", None, 1)),
     *(("since", value, MOMENT) for value in ("", "None", "2026-11-21", "2026-11-21T00:00:00", NAIVE, 5, "yesterday",
                                              "2026-13-21T00:00:00Z", "P1D", "2026-11-21T00:00:00Z/2026-11-22T00:00:00Z")),
@@ -56,8 +59,6 @@ TEMPLATED = {
 
 def test_the_parameters_that_may_be_templates_are_those_that_are_rendered() -> None:
     """Here, where they are checked, and where Airflow renders them."""
-    from airflow_provider_pageconv import parameters
-
     assert parameters.TEMPLATED == set(operator("file:///data").template_fields) == TEMPLATED
 
 
@@ -147,6 +148,19 @@ def test_a_rendered_value_that_looks_like_a_template_is_refused(
     with pytest.raises(AirflowFailException) as caught:
         task.execute(context())  # type: ignore[arg-type]
     assert str(caught.value) == _sentence(name, "{{ x }}", allowed)
+
+
+@given(st.text(max_size=20))
+def test_an_id_is_taken_only_if_it_is_one_plain_step_of_a_path(name: str) -> None:
+    """Letters, digits, dot, dash and underscore, and no dot in front: it stands in paths as it is."""
+    try:
+        taken = parameters.identifier("page_id", name)
+    except ValueError:
+        return
+    assert taken == name
+    assert name.isascii()
+    assert not set(name) & set("/\\\0\n \t%?#=&")
+    assert not name.startswith(".")
 
 
 EMPTY = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
+from airflow_provider_pageconv import operators
 from airflow_provider_pageconv.dump import engine, store, workers
 from airflow_provider_pageconv.graph import limits
 from airflow_provider_pageconv.hooks import PageConversationsHook
@@ -317,6 +319,28 @@ class TestSettle:
         assert working.kill() < 3
         assert isinstance(working.error, AirflowException)
         assert box.requests == []
+
+    def test_a_task_that_holds_its_worker_says_again_what_it_waits_for(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        box: Sandbox,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Every ten minutes in earnest: `until` may lie a month ahead, and a silent log looks like a task that hangs."""
+        assert operators._SILENT_SECONDS == 600.0
+        monkeypatch.setattr(operators, "_SILENT_SECONDS", 1.0)
+        end = now().replace(microsecond=0) + 30 * 24 * 60 * MINUTE
+        with caplog.at_level(logging.INFO):
+            working = Working(Task(monkeypatch, box, tmp_path, "wait", until=end))
+            time.sleep(4.5)
+            assert working.kill() < 3
+        said = [record.getMessage() for record in caplog.records if "aiting until" in record.getMessage()]
+        assert said[0].startswith(f"Waiting until {end + 5 * MINUTE:%Y-%m-%d %H:%M:%S} UTC (720 h")
+        assert len(said[1:]) >= 2
+        assert all(
+            line.startswith("Still waiting until ") and line.endswith(": the window settles.") for line in said[1:]
+        )
 
     @pytest.mark.parametrize("way", WAYS)
     def test_a_minute_or_less_is_slept(
