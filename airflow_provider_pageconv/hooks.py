@@ -287,7 +287,8 @@ class PageConversationsHook(BaseHook):
         :raises GraphError: the API refuses.
         """
         from airflow_provider_pageconv.graph.edges import ConversationsQuery
-        from airflow_provider_pageconv.graph.fields import conversation_fields, parse_fields
+        from airflow_provider_pageconv.graph.fields import conversation_fields
+        from airflow_provider_pageconv.graph.names import parse_fields
 
         name, chosen = parameters.one_folder(platform, folder)
         query = ConversationsQuery(
@@ -314,7 +315,8 @@ class PageConversationsHook(BaseHook):
         :raises GraphError: the API refuses.
         """
         from airflow_provider_pageconv.graph.edges import MessagesQuery
-        from airflow_provider_pageconv.graph.fields import message_fields, parse_fields
+        from airflow_provider_pageconv.graph.fields import message_fields
+        from airflow_provider_pageconv.graph.names import parse_fields
 
         query = MessagesQuery(
             parameters.node_id("conversation_id", conversation_id), message_fields(parse_fields("fields", fields))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, STREAMS
-from airflow_provider_pageconv.graph.fields import field_name
+from airflow_provider_pageconv.graph.names import field_name
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_pageconv import lines, parameters
 from airflow_provider_pageconv.assets import without_connection_id
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
-from airflow_provider_pageconv.graph.fields import FOLDERS
+from airflow_provider_pageconv.graph.names import FOLDERS
 from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.links import ExportedFilesLink, PageExportsLink, PageInboxLink
 from airflow_provider_pageconv.times import iso, round_up

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_provider_pageconv.compat import AirflowFailException
-from airflow_provider_pageconv.graph.fields import FOLDERS, field_name, parse_fields
+from airflow_provider_pageconv.graph.names import FOLDERS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up
 
 COMPRESSIONS = ("gzip", "none")

@@ -23,7 +23,7 @@ from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.dump.window import Window, overlapping
-from airflow_provider_pageconv.graph.fields import field_name
+from airflow_provider_pageconv.graph.names import field_name
 
 log = logging.getLogger(__name__)
 

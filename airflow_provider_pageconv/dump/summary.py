@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_pageconv.dump.manifest import notes
 from airflow_provider_pageconv.dump.spec import Spec
-from airflow_provider_pageconv.graph.fields import FOLDERS
+from airflow_provider_pageconv.graph.names import FOLDERS
 
 _COUNTS = (
     "conversations",

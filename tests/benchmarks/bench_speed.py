@@ -73,6 +73,7 @@ class Case:
         return f"{self.conversations:,} conversations, {inside}, {1000 * self.latency:.0f} ms{pace}"
 
 
+# At a pace nobody is faster than their calls, and an export makes one more for each folder (its list's head, once more).
 CASES = (
     Case("plain", 60_000, 0, 0.0, least=1.5),
     Case("messages", 8_000, 20, 0.0, least=2.0),
@@ -80,8 +81,8 @@ CASES = (
     Case("near-messages", 8_000, 20, 0.05),
     Case("far", 1_600, 0, 0.5),
     Case("far-messages", 1_600, 20, 0.5),
-    Case("paced", 2_000, 0, 0.5, pace=2.0),
-    Case("paced-messages", 2_000, 20, 0.5, pace=2.0),
+    Case("paced", 2_000, 0, 0.5, pace=2.0, least=0.8),
+    Case("paced-messages", 2_000, 20, 0.5, pace=2.0, least=0.8),
 )
 
 

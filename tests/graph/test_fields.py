@@ -13,11 +13,9 @@ from airflow_provider_pageconv.graph.fields import (
     THREADS,
     Fields,
     conversation_fields,
-    field_name,
     message_fields,
-    parse_fields,
-    split_fields,
 )
+from airflow_provider_pageconv.graph.names import field_name, parse_fields, split_fields
 
 
 def test_the_documented_fields_are_asked_for_where_the_user_names_none() -> None:

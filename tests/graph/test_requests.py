@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_pageconv.graph.edges import NESTED_MESSAGES, ConversationsQuery, MessagesQuery, probe
 from airflow_provider_pageconv.graph.errors import GraphUnavailableError
-from airflow_provider_pageconv.graph.fields import FOLDERS, Fields, conversation_fields, message_fields
+from airflow_provider_pageconv.graph.fields import Fields, conversation_fields, message_fields
+from airflow_provider_pageconv.graph.names import FOLDERS
 from airflow_provider_pageconv.graph.protocol import Request
 
 TWO = Fields(("id", "updated_time"), (), False)
