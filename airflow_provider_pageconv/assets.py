@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.destinations import without_connection_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, ObjectStoragePath
@@ -30,8 +30,3 @@ def page_asset(destination: str | ObjectStoragePath, page_id: str, platform: str
     where = f"platform={checked['platform']}/page_id={checked['page_id']}"
     # Airflow takes ASCII alone.
     return Asset(uri=f"{quote(root, safe='%/:@+=,~!$&;*()')}/_manifests/{where}")
-
-
-def without_connection_id(destination: str) -> str:
-    """A destination as it may be shown to whoever reads it through another connection."""
-    return re.sub(r"://[^/@]+@", "://", destination)

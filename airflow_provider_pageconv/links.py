@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_pageconv import compat
-from airflow_provider_pageconv.assets import without_connection_id
+from airflow_provider_pageconv.destinations import without_connection_id
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

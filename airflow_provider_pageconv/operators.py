@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from airflow.sdk import BaseOperator
 
 from airflow_provider_pageconv import lines, parameters
-from airflow_provider_pageconv.assets import without_connection_id
 from airflow_provider_pageconv.compat import AirflowFailException, heed_reschedules
+from airflow_provider_pageconv.destinations import without_connection_id
 from airflow_provider_pageconv.graph.names import FOLDERS
 from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.links import ExportedFilesLink, PageExportsLink, PageInboxLink

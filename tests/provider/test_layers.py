@@ -22,10 +22,11 @@ PACKAGE = Path(airflow_provider_pageconv.__file__).parent
 MAY_IMPORT = {
     "provider": set(),
     "compat": set(),
-    "assets": {"parameters"},
+    "assets": {"destinations", "parameters"},
+    "destinations": set(),
     "lines": set(),
     "live": {"times"},
-    "links": {"assets", "compat"},
+    "links": {"compat", "destinations"},
     "times": set(),
     "json_text": set(),
     "graph": {"times", "json_text"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "sensors": {"compat", "graph", "hooks", "lines", "parameters", "triggers", "times"},
     "lineage": {"dump", "graph"},
     "metrics": {"compat", "dump"},
-    "operators": {"assets", "compat", "graph", "dump", "hooks", "lineage", "lines", "links", "live"}
+    "operators": {"assets", "compat", "destinations", "graph", "dump", "hooks", "lineage", "lines", "links", "live"}
     | {"metrics", "parameters", "triggers", "times"},
     "plugin": {"compat", "links"},
     "standalone": set(),
@@ -49,6 +50,7 @@ MAY_IMPORT = {
 }
 WITHOUT_AIRFLOW = (
     "provider",
+    "destinations",
     "lines",
     "live",
     "times",
