@@ -1,0 +1,223 @@
+-- Views for DuckDB on a data set of PageConversationsToObjectStorageOperator:
+--
+--   exports                what each manifest says: one row for each published window of a folder
+--   gaps                   windows that are missing between two published ones of a folder
+--   conversations_current  each conversation once, in the state that was fetched last
+--   messages               each message once
+--
+-- First SET VARIABLE root = '/data/pages' or 's3://bucket/pages', or let airflow_provider_pageconv.sql.views() do so.
+-- All is temporary, and goes by the manifests as they were when this ran: run it again to see what was published since, and
+-- where a query finds a file gone, which is what happens to those of an export that was replaced.
+
+SET VARIABLE pageconv_root = rtrim(coalesce(
+    getvariable('root')::VARCHAR,
+    error('No data set is named: SET VARIABLE root = ''/data/pages'' first.')
+), '/');
+
+-- ---- texts and times
+
+-- An API that cuts a text after so many characters cuts emoji in halves. Such a half is written as an escape (\ud83d), the only
+-- escapes of this kind, and DuckDB takes no JSON that has one: it becomes a replacement character. Double backslashes are
+-- put out of the way first, for what follows them is no escape. JSON itself has no raw control characters.
+CREATE OR REPLACE TEMP MACRO pageconv_json(line) AS
+    CASE WHEN regexp_matches(line, '\\u[dD][89a-fA-F]') THEN
+        replace(
+            regexp_replace(replace(line, '\\', chr(1)), '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', chr(65533), 'g'),
+            chr(1), '\\')
+    ELSE line END;
+
+-- ISO 8601 with any offset and fraction, and what names no offset is in UTC, whatever the session's zone.
+CREATE OR REPLACE TEMP MACRO pageconv_iso(text) AS
+    CASE WHEN text LIKE '____-__-__T__:__:__Z' OR text LIKE '____-__-__T__:__:__.___Z' THEN TRY_CAST(text AS TIMESTAMPTZ) ELSE [
+        TRY_CAST(concat(
+            p.y, '-', p.mo, '-', p.d, ' ', p.h, ':', p.mi, ':', coalesce(nullif(p.s, ''), '00'), '.', p.f[:6], '0',
+            coalesce(nullif(p.zh, ''), '+00'), ':', coalesce(nullif(p.zm, ''), '00')
+        ) AS TIMESTAMPTZ)
+        FOR p IN [regexp_extract(
+            text,
+            '^\s*(\d{4})-?(\d\d)-?(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?\s?(?:[Zz]|([+-](?:[01]\d|2[0-3])):?([0-5]\d)?)?\s*$',
+            ['y', 'mo', 'd', 'h', 'mi', 's', 'f', 'zh', 'zm']
+        )]
+    ][1] END;
+
+-- A time in any form that the API was seen to use: as above, or seconds or milliseconds since 1970, as a number or as text.
+-- The export counts one that lies before 2004, or more than a day ahead, as none, and so do we.
+CREATE OR REPLACE TEMP MACRO pageconv_time(text, fetched_at) AS
+    [
+        CASE WHEN read BETWEEN TIMESTAMPTZ '2004-01-01 00:00:00+00' AND fetched_at::TIMESTAMPTZ + INTERVAL 1 DAY THEN read END
+        FOR read IN [
+            CASE
+                WHEN text LIKE '____-__-__T__:__:__+0000' THEN TRY_CAST(text AS TIMESTAMPTZ)
+                WHEN regexp_full_match(text, '\s*\d{9,14}(\.\d+)?\s*') THEN
+                    to_timestamp(TRY_CAST(text AS DOUBLE) / CASE WHEN TRY_CAST(text AS DOUBLE) >= 1e11 THEN 1000 ELSE 1 END)
+                ELSE pageconv_iso(text)
+            END
+        ]
+    ][1];
+
+-- ---- what the manifests say
+
+-- Where the root's own name has characters of a pattern, they are put in brackets.
+SET VARIABLE pageconv_pattern = regexp_replace(getvariable('pageconv_root'), '[*?\[]', '[\0]', 'g');
+
+SET VARIABLE pageconv_manifests = (
+    SELECT list(file ORDER BY file)
+    FROM glob(getvariable('pageconv_pattern') || '/_manifests/platform=*/page_id=*/folder=*/window=*.json'));
+
+-- DuckDB reads no empty list of files: then something empty is asked in its place.
+SET VARIABLE pageconv_read_manifests = CASE
+    WHEN getvariable('pageconv_manifests') IS NULL THEN 'SELECT '''' AS filename, '''' AS content WHERE false'
+    ELSE 'SELECT filename, content FROM read_text(getvariable(''pageconv_manifests''))'
+END;
+
+CREATE OR REPLACE TEMP TABLE pageconv_manifests AS
+WITH texts AS (
+    SELECT filename, pageconv_json(content) AS content FROM query(getvariable('pageconv_read_manifests'))
+),
+parsed AS (
+    SELECT
+        regexp_extract(filename, '/_manifests/.*$')[2:] AS manifest,
+        regexp_extract(filename, '/window=([^/]*)\.json$', 1) AS window_name,
+        CASE WHEN json_valid(content) THEN json_transform(content, '{
+            "manifest_version": "INTEGER", "platform": "VARCHAR", "page_id": "VARCHAR", "folder": "VARCHAR", "user_id": "VARCHAR",
+            "since": "VARCHAR", "until": "VARCHAR", "started_at": "VARCHAR", "finished_at": "VARCHAR",
+            "conversations": "BIGINT", "messages": "BIGINT", "messages_expected": "BIGINT",
+            "messages_unavailable": "BIGINT", "messages_undated": "BIGINT",
+            "conversations_unavailable": "BIGINT", "conversations_incomplete": "BIGINT",
+            "conversations_carried": "BIGINT", "messages_carried": "BIGINT", "messages_gone": "BIGINT",
+            "files": [{"path": "VARCHAR", "stream": "VARCHAR", "records": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR"}],
+            "file_format": "VARCHAR", "compression": "VARCHAR", "export_id": "VARCHAR", "run_key": "JSON", "fields": "JSON",
+            "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE", "warnings": ["VARCHAR"],
+            "provider_version": "VARCHAR"
+        }') END AS says
+    FROM texts
+)
+SELECT manifest, window_name, says, pageconv_iso(says.since) AS since, pageconv_iso(says.until) AS until
+FROM parsed
+-- Better no answer than one in which a window is missing.
+WHERE CASE
+    WHEN says.files IS NULL THEN error('The manifest ' || manifest || ' cannot be read.')
+    WHEN says.manifest_version IS DISTINCT FROM 1 OR says.file_format IS DISTINCT FROM 'jsonl' THEN
+        error(concat(
+            'The manifest ', manifest, ' is of version ', coalesce(says.manifest_version::VARCHAR, 'unknown'), ' and names files of format ',
+            coalesce(says.file_format, 'unknown'), ', which these views do not know: take those of the provider that wrote it.'))
+    ELSE true
+END;
+
+CREATE OR REPLACE TEMP VIEW exports AS
+SELECT
+    says.platform, says.page_id, says.folder, window_name, says.user_id, since, until,
+    -- What is missing before it, since the window before this one ended; NULL where nothing is, or nothing was before it.
+    CASE WHEN since > lag(until) OVER folder_windows THEN since - lag(until) OVER folder_windows END AS gap_before,
+    says.conversations, says.messages, says.messages_expected, says.messages_unavailable, says.messages_undated,
+    says.conversations_unavailable, says.conversations_incomplete,
+    says.conversations_carried, says.messages_carried, says.messages_gone,
+    len(says.files) AS files, coalesce(list_sum([file.bytes FOR file IN says.files]), 0)::BIGINT AS bytes,
+    says.file_format, says.compression, says.export_id, says.run_key, says.fields, says.graph_version, says.api_calls,
+    says.waited_seconds, pageconv_iso(says.started_at) AS started_at, pageconv_iso(says.finished_at) AS finished_at,
+    says.warnings, says.provider_version, manifest
+FROM pageconv_manifests
+WINDOW folder_windows AS (PARTITION BY says.platform, says.page_id, says.folder ORDER BY until)
+ORDER BY says.platform, says.page_id, says.folder, until;
+
+CREATE OR REPLACE TEMP VIEW gaps AS
+SELECT platform, page_id, folder, since - gap_before AS since, since AS until, gap_before AS missing
+FROM exports
+WHERE gap_before IS NOT NULL
+ORDER BY platform, page_id, folder, since;
+
+-- ---- the streams, record by record
+
+CREATE OR REPLACE TEMP MACRO pageconv_files(wanted) AS (
+    SELECT list(getvariable('pageconv_pattern') || '/' || file.path ORDER BY file.path)
+    FROM (SELECT unnest(says.files) AS file FROM pageconv_manifests)
+    WHERE file.stream = wanted);
+
+SET VARIABLE pageconv_conversation_files = pageconv_files('conversations');
+SET VARIABLE pageconv_message_files = pageconv_files('messages');
+
+-- Lines of JSON are read as lines, so that no shape of any value can stop the reader; what parts the columns of this
+-- one-column table stands in no JSON.
+CREATE OR REPLACE TEMP MACRO pageconv_reading(variable) AS CASE
+    WHEN getvariable(variable) IS NULL THEN 'SELECT '''' AS line, '''' AS filename WHERE false'
+    ELSE 'SELECT line, filename FROM read_csv(getvariable(''' || variable || '''), columns = {''line'': ''VARCHAR''}, '
+        'auto_detect = false, header = false, delim = ''' || chr(1) || ''', quote = '''', escape = '''', new_line = ''\n'', '
+        'max_line_size = 16777216, filename = true, hive_partitioning = false)'
+END;
+
+SET VARIABLE pageconv_read_conversations = pageconv_reading('pageconv_conversation_files');
+SET VARIABLE pageconv_read_messages = pageconv_reading('pageconv_message_files');
+
+CREATE OR REPLACE TEMP VIEW pageconv_conversations AS
+WITH lines AS (
+    SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_conversations'))
+),
+nodes AS (
+    SELECT line, filename, json_transform(line, '{
+        "id": "VARCHAR", "updated_time": "VARCHAR", "message_count": "BIGINT", "unread_count": "BIGINT", "snippet": "VARCHAR",
+        "name": "VARCHAR", "link": "VARCHAR", "scoped_thread_key": "VARCHAR", "can_reply": "BOOLEAN", "is_owner": "BOOLEAN",
+        "is_subscribed": "BOOLEAN", "participants": "JSON", "former_participants": "JSON", "senders": "JSON",
+        "linked_group": "JSON", "wallpaper": "JSON",
+        "_platform": "VARCHAR", "_page_id": "VARCHAR", "_folder": "VARCHAR", "_fetched_at": "VARCHAR", "_export_id": "VARCHAR",
+        "_unavailable": "BOOLEAN", "_carried": "BOOLEAN"
+    }') AS node
+    FROM lines
+)
+SELECT
+    node.id, pageconv_time(node.updated_time, pageconv_iso(node._fetched_at)) AS updated_time,
+    node.message_count, node.unread_count, node.snippet, node.name, node.link, node.scoped_thread_key,
+    node.can_reply, node.is_owner, node.is_subscribed,
+    node.participants ->> '$.data[*].id' AS participant_ids,
+    CASE
+        WHEN node._platform = 'instagram' THEN node.participants ->> '$.data[*].username'
+        ELSE node.participants ->> '$.data[*].name'
+    END AS participant_names,
+    node.participants, node.former_participants, node.senders, node.linked_group, node.wallpaper,
+    node._platform, node._page_id, node._folder, regexp_extract(filename, '/window=([^/]*)/[^/]*$', 1) AS window_name,
+    pageconv_iso(node._fetched_at) AS _fetched_at, node._export_id,
+    coalesce(node._unavailable, false) AS _unavailable, coalesce(node._carried, false) AS _carried,
+    line::JSON AS record
+FROM nodes;
+
+CREATE OR REPLACE TEMP VIEW pageconv_messages AS
+WITH lines AS (
+    SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_messages'))
+),
+nodes AS (
+    SELECT line, filename, json_transform(line, '{
+        "id": "VARCHAR", "created_time": "VARCHAR", "message": "VARCHAR", "from": "JSON", "to": "JSON", "tags": "JSON",
+        "attachments": "JSON", "shares": "JSON", "sticker": "VARCHAR", "story": "JSON", "reactions": "JSON",
+        "is_unsupported": "BOOLEAN", "reply_to": "JSON", "_conversation_id": "VARCHAR",
+        "_platform": "VARCHAR", "_page_id": "VARCHAR", "_folder": "VARCHAR", "_fetched_at": "VARCHAR", "_export_id": "VARCHAR",
+        "_unavailable": "BOOLEAN", "_carried": "BOOLEAN"
+    }') AS node
+    FROM lines
+)
+SELECT
+    node.id, node._conversation_id, pageconv_time(node.created_time, pageconv_iso(node._fetched_at)) AS created_time,
+    node."from" ->> '$.id' AS from_id, coalesce(node."from" ->> '$.name', node."from" ->> '$.username') AS from_name,
+    node.message, node.sticker, node.is_unsupported,
+    node."from" AS from_json, node."to" AS to_json, node.tags, node.attachments, node.shares, node.story, node.reactions,
+    node.reply_to,
+    node._platform, node._page_id, node._folder, regexp_extract(filename, '/window=([^/]*)/[^/]*$', 1) AS window_name,
+    pageconv_iso(node._fetched_at) AS _fetched_at, node._export_id,
+    coalesce(node._unavailable, false) AS _unavailable, coalesce(node._carried, false) AS _carried,
+    line::JSON AS record
+FROM nodes;
+
+-- ---- each once
+
+CREATE OR REPLACE TEMP VIEW conversations_current AS
+SELECT * FROM pageconv_conversations
+QUALIFY row_number() OVER (
+    PARTITION BY _platform, _page_id, id
+    ORDER BY _fetched_at DESC NULLS LAST, _carried, _unavailable, window_name DESC, _folder
+) = 1;
+
+CREATE OR REPLACE TEMP VIEW messages AS
+SELECT * FROM pageconv_messages
+QUALIFY row_number() OVER (
+    PARTITION BY _platform, _page_id, id
+    -- With details before without, dated before undated, fresh before carried over, then what was fetched last.
+    ORDER BY _unavailable, created_time IS NULL, _carried, _fetched_at DESC NULLS LAST, window_name DESC, _folder
+) = 1;
