@@ -10,7 +10,7 @@ import os
 import re
 from importlib.resources import files
 
-from airflow_provider_pageconv.dump.layout import without_connection_id
+from airflow_provider_pageconv.destinations import without_connection_id
 
 # Of a file address only what names no other machine.
 _ROOT = re.compile(r"(?!\s*\Z)(?!file:(?!///))[^\0]+\Z", re.DOTALL)

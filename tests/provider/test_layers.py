@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "graph": {"times", "json_text"},
     "dump": {"graph", "lines", "times", "json_text"},
     "sandbox": set(),
-    "sql": {"dump"},
+    "sql": {"destinations"},
     "hooks": {"compat", "graph", "parameters", "provider"},
     "parameters": {"compat", "graph", "times"},
     "triggers": set(),

@@ -1,0 +1,230 @@
+"""What docs/querying.md shows to be copied does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import timezone
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import duckdb
+import pytest
+import sqlglot
+
+from airflow_provider_pageconv.sandbox import Sandbox
+from airflow_provider_pageconv.times import moment
+from tests.operators.running import CONNECTION, connection, run
+from tests.servers.destinations import on_s3
+from tests.servers.seaweedfs import S3Server
+from tests.sql.story import Story
+
+PAGE = (Path(__file__).parents[2] / "docs" / "querying.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+ROOT = "/data/pages"
+
+
+def block(language: str, having: str) -> str:
+    """Return the only piece of code in a language that has this in it."""
+    [code] = [code for one, code in BLOCKS if one == language and having in code]
+    return str(code)
+
+
+def executed(code: str, root: str) -> dict[str, Any]:
+    """Run a piece of Python for another root, and return its names."""
+    assert code.count(ROOT) == 1
+    found: dict[str, Any] = {}
+    exec(code.replace(ROOT, root), found)
+    return found
+
+
+def test_every_block_is_run_here() -> None:
+    """Each by a test below; a new one has to find its own."""
+    assert [language for language, _ in BLOCKS] == [
+        "python", "sh", "sql", "sql", "sql", "sql", "python", "python", "python", "sql"
+    ]  # fmt: skip
+
+
+# ---- DuckDB
+
+
+def test_python_gets_the_views(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+    """The messages of one Page."""
+    found = executed(block("python", 'duckdb.connect()\ndatabase.execute(views("/data'), story.files.root)
+    page = story.box.page.id
+    assert len(found["messages"]) == len([key for key in story.messages if key[1] == page])
+    assert "page_done" in capsys.readouterr().out
+
+
+def in_a_shell(code: str, folder: Path) -> str:
+    """Run commands as a shell does that finds this Python and DuckDB's command line; what they print."""
+    [tool] = [file.parent for file in files("duckdb_cli").iterdir() if file.name == "duckdb"]  # type: ignore[attr-defined]
+    path = os.pathsep.join((str(tool), str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder, env={**os.environ, "PATH": path, "HOME": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("way", ["a script", "on the fly"])
+def test_a_shell_gets_the_views(way: str, story: Story, tmp_path: Path) -> None:
+    """DuckDB's own command line, which reads the script first and then answers."""
+    code = block("sh", "views.sql")
+    if way == "on the fly":
+        [opening] = re.findall(r"`(duckdb -init <\(.*?\))`", PAGE)
+        code = f'{opening} -c "SELECT count(*) FROM messages"'
+    assert code.count(ROOT) == 1
+    said = in_a_shell(code.replace(ROOT, shlex.quote(story.files.root)), tmp_path)
+    assert re.search(rf"\b{len(story.messages)}\b", said)
+
+
+def answers(database: duckdb.DuckDBPyConnection, having: str) -> list[dict[str, Any]]:
+    """Return the answer to the last query of a block."""
+    statements = duckdb.extract_statements(block("sql", having))
+    for statement in statements:
+        answer = database.execute(statement)
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def test_messages_are_counted_by_day_and_page(story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """By the days of the session's zone; those without a time have none."""
+    database.execute("SET TimeZone = 'UTC'")
+    expected: dict[Any, int] = {}
+    for (platform, page, _), node in story.messages.items():
+        time = node.get("created_time")
+        day = moment(time.replace("+0000", "Z")).astimezone(timezone.utc).date() if time else None
+        expected[platform, page, day] = expected.get((platform, page, day), 0) + 1
+    found = answers(database, "created_time::DATE")
+    assert {(row["_platform"], row["_page_id"], row["day"]): row["messages"] for row in found} == expected
+    assert any(day is None for _, _, day in expected)
+
+
+def test_waits_for_an_answer_are_those_of_the_page_s_threads(story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """Thread by thread in plain Python, from the sandbox's nodes."""
+    waits: dict[str, list[float]] = {}
+    questions: dict[str, int] = {}
+    threads: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
+    where = {record["id"]: record["_conversation_id"] for record in story.records("messages")}
+    for (platform, page, ident), node in story.messages.items():
+        sender = node.get("from")
+        if platform == "messenger" and isinstance(sender, dict):
+            time = moment(node["created_time"].replace("+0000", "Z")).timestamp()
+            threads.setdefault((page, where[ident]), []).append((time, ident, sender["id"]))
+    for (page, _), messages in threads.items():
+        asked = None
+        answered_before = True
+        for time, _, sender in sorted(messages):
+            if sender == page:
+                if asked is not None:
+                    waits.setdefault(page, []).append(time - asked)
+                asked, answered_before = None, True
+            elif answered_before:
+                asked, answered_before = time, False
+                questions[page] = questions.get(page, 0) + 1
+    found = {row["_page_id"]: row for row in answers(database, "turns")}
+    assert {page: row["questions"] for page, row in found.items()} == questions
+    for page, row in found.items():
+        assert row["answered"] == len(waits[page]) > 10
+        assert row["minutes"] == pytest.approx(median(waits[page]) / 60)
+
+
+def test_each_folder_tells_how_far_it_is(story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """And what could not be had, by its manifests."""
+    found = answers(database, "FROM gaps")
+    manifests = story.files.manifests().values()
+    for row in found:
+        ours = [one for one in manifests if all(one[key] == row[key] for key in ("platform", "page_id", "folder"))]
+        assert row["until"] == max(moment(one["until"]) for one in ours)
+        assert (row["messages"], row["withheld"], row["without_details"]) == tuple(
+            sum(one[key] for one in ours) for key in ("messages", "messages_undated", "messages_unavailable")
+        )
+    assert len(found) == len({(one["platform"], one["page_id"], one["folder"]) for one in manifests})
+    assert sum(row["withheld"] for row in found) > 0
+
+
+def test_conversations_that_wait_are_named(story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """The oldest first."""
+    found = answers(database, "unread_count > 0")
+    expected = [node for node in story.conversations.values() if node.get("unread_count", 0) > 0]
+    assert sorted(row["unread_count"] for row in found) == sorted(node["unread_count"] for node in expected)
+    assert found
+    times = [row["updated_time"] for row in found]
+    assert times == sorted(times)
+
+
+def test_a_bucket_is_read_through_fsspec(
+    seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the credentials and the address that the AWS libraries find in the environment."""
+    monkeypatch.setenv("AIRFLOW_CONN_PAGECONV_TEST_S3", seaweedfs.connection())
+    bucket = on_s3(seaweedfs, "querying/pages")
+    with Sandbox(conversations=20) as box:
+        monkeypatch.setenv(CONNECTION, connection(box))
+        run(bucket.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweedfs.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", seaweedfs.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    code = block("python", "register_filesystem").replace(
+        "s3://aws_default@my-bucket/pages", f"s3://aws_default@{bucket.root}"
+    )
+    exec(code, {})
+    assert "page_done" in capsys.readouterr().out
+
+
+# ---- data frames
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_hold_what_the_views_hold(library: str, story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """Each message once, at its best, with its time whatever form it came in."""
+    messages = executed(block("python", f"import {library} as"), story.files.root)["messages"]
+    names = ["_platform", "_page_id", "id", "_folder", "created_time", "from_id", "message"]
+    found = messages[names].to_dict("records") if library == "pandas" else messages.select(names).to_dicts()
+    expected = database.execute(f"SELECT {', '.join(names)} FROM messages").fetchall()
+    assert sorted(map(plain, (tuple(row.values()) for row in found))) == sorted(map(plain, expected))
+
+
+def plain(row: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return a row in a form that all libraries share: half an emoji as DuckDB shows it, any nothing as nothing."""
+    return tuple(_plain(value) for value in row)
+
+
+def _plain(value: Any) -> str:
+    if value is None or value != value or str(value) == "NaT":
+        return ""
+    if hasattr(value, "timestamp"):
+        return str(value.timestamp())
+    return re.sub("[\ud800-\udfff]", "\ufffd", str(value))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_of_an_empty_data_set_are_empty(library: str, tmp_path: Path) -> None:
+    """With all their columns."""
+    messages = executed(block("python", f"import {library} as"), str(tmp_path))["messages"]
+    assert len(messages) == 0
+    assert {"id", "created_time", "from_id", "_unavailable"} <= set(messages.columns)
+
+
+# ---- Athena
+
+
+def test_athena_s_table_names_what_is_there(story: Story) -> None:
+    """Its DDL is read by a parser of Athena's dialect; its columns are fields of messages, its partitions those of the layout."""
+    create, repair = sqlglot.parse(block("sql", "CREATE EXTERNAL TABLE"), read="athena")
+    assert create is not None
+    assert repair is not None
+    definitions = list(create.find_all(sqlglot.exp.ColumnDef))
+    names = [column.name for column in definitions if isinstance(column.parent, sqlglot.exp.Schema)]
+    lying = {name for record in story.records("messages") for name in record}
+    partitions = re.findall(r"(\w+)=", story.files.names("messages")[0])
+    assert set(names) - set(partitions) <= lying
+    assert set(partitions) <= set(names)
