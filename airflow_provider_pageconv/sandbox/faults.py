@@ -22,6 +22,8 @@ from airflow_provider_pageconv.sandbox.errors import (
     usual,
 )
 from airflow_provider_pageconv.sandbox.graph_api import DEFAULT_LIMIT, Call, nested_limit
+from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, MESSENGER
+from airflow_provider_pageconv.sandbox.rules import MOST, between, one_of
 from airflow_provider_pageconv.sandbox.twists import TWISTS
 
 KINDS: dict[str, str] = {
@@ -60,6 +62,24 @@ _OF_CURSORS = frozenset({"dead_cursor", "deep_cursor", "dead_at", "loop"})
 _LIST_EDGES = frozenset({"conversations", "messages", "accounts"})
 _NOT_ORDERED = frozenset({"when", "seen", "fired", "since"})
 EDGES = ("conversations", "messages", "node", "accounts", "me", "debug_token", "inner")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "on": EDGES,
+    "folder": (*FOLDERS, "pending"),
+    "platform": (MESSENGER, INSTAGRAM),
+    "pages": ("first", "later"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "at": (1, MOST),
+    "every": (1, MOST),
+    "times": (1, MOST),
+    "p": (0, 1),
+    "lasts": (0, MOST),
+    "status": (200, 599),
+    "regain": (0, MOST),
+    "retry_after": (0, MOST),
+    "size": (0, MOST),
+    "seconds": (0, 86_400),
+}
 
 
 @dataclass
@@ -117,26 +137,24 @@ class Fault:
     since: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"there is no fault {self.kind!r}: {', '.join(KINDS)}")
+        self.platform = self.platform.lower()
+        one_of("kind of a fault", self.kind, tuple(KINDS))
         if self.kind == "error" and self.code is None:
-            raise ValueError("a fault of kind 'error' needs a code")
-        if self.on and self.on not in EDGES:
-            raise ValueError(f"a fault cannot be on {self.on!r}: {', '.join(EDGES)}")
-        if self.pages not in ("", "first", "later"):
-            raise ValueError(f"pages={self.pages!r} of a fault: first or later")
+            raise ValueError("a fault of kind 'error' needs a code, such as code=613")
         if self.kind in _SIZED and self.size is None:
-            raise ValueError(f"a fault of kind {self.kind!r} needs a size")
-        for name in ("at", "every", "times"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} of a fault counts from 1")
-        if self.p is not None and not 0 <= self.p <= 1:
-            raise ValueError(f"p of a fault is a probability from 0 to 1, not {self.p}")
-        if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"status of a fault is from 200 to 599, not {self.status}")
-        if self.lasts is not None and self.lasts <= 0:
+            raise ValueError(f"a fault of kind {self.kind!r} needs a size, such as size=50")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name):
+                one_of(f"{name} of a fault", getattr(self, name), allowed)
+        for name, (least, most) in _RANGES.items():
+            if getattr(self, name) is not None:
+                between(f"{name} of a fault", getattr(self, name), least, most)
+        if self.lasts == 0:
             raise ValueError("lasts of a fault is a number of seconds above 0")
+        try:
+            re.compile(self.path)
+        except re.error as error:
+            raise ValueError(f"path of a fault is a regular expression, not {self.path!r}: {error}") from None
         if self.times is None and self.at is not None and self.every is None and self.p is None and self.lasts is None:
             self.times = 1
 
@@ -152,8 +170,10 @@ class Fault:
         lexer.whitespace, lexer.whitespace_split, lexer.commenters = ",", True, ""
         try:
             pairs = [part.partition("=") for part in lexer]
-        except ValueError as error:
-            raise ValueError(f"{text!r} cannot be read as a fault: {error}") from None
+        except ValueError:
+            raise ValueError("a quotation mark of the fault is not closed") from None
+        if not pairs or not all(equals for _, equals, _ in pairs):
+            raise ValueError("a fault is written K=V,… such as code=613,on=conversations,at=5")
         return cls.from_json({name.strip(): value for name, _, value in pairs})
 
     @classmethod
@@ -163,7 +183,7 @@ class Fault:
         given: dict[str, Any] = {}
         for name, value in order.items():
             if name not in known:
-                raise ValueError(f"a fault has no {name!r}: {', '.join(known)}")
+                raise ValueError(f"a fault has no {name!r}, but {', '.join(known)}")
             given[name] = _converted(name, value, known[name])
         return cls(**given)
 
@@ -317,12 +337,13 @@ def _rows(call: Call) -> int:
 def _converted(name: str, value: Any, annotation: str) -> Any:
     if value is None or "str" in annotation:
         return value if value is None else str(value)
+    kind = "on or off" if "bool" in annotation else "a number" if "float" in annotation else "a whole number"
     try:
         if "bool" in annotation:
             return _boolean(value)
         return float(value) if "float" in annotation else int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} of a fault is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} of a fault is {kind}, not {value!r}") from None
 
 
 def _boolean(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Thread
 from airflow_provider_pageconv.sandbox.page import Page
+from airflow_provider_pageconv.sandbox.rules import between, one_of
 from airflow_provider_pageconv.sandbox.times import Moment
 
 EVENTS = ("any", "message", "new", "move", "unsend", "delete", "call")
@@ -47,15 +48,14 @@ class Life:
     happened: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
-        if self.event not in EVENTS:
-            raise ValueError(f"there is no event {self.event!r}: {', '.join(EVENTS)}")
+        one_of("event", self.event, EVENTS)
         if (self.event == "call") != (self.do is not None):
             raise ValueError("the event 'call' and do= belong together")
         for name, value in (("at", self.at), ("every", self.every), ("times", self.times)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} of an event counts from 1")
-        if self.p is not None and not 0 <= self.p <= 1:
-            raise ValueError(f"p of an event is a probability from 0 to 1, not {self.p}")
+        if self.p is not None:
+            between("p of an event", self.p, 0, 1)
         if self.lag is not None and (self.time is not None or self.lag < 0):
             raise ValueError("lag of an event is a number of seconds from 0 on, and goes without time")
         self.platform = self.platform.lower()

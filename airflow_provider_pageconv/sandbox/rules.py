@@ -26,19 +26,30 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 """What a rule may be, where it is one of a few."""
 
-_LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0, "requests_every": 0}
+LEAST = {"max_limit": 1, "max_inner_limit": 1, "nested_every": 1, "detailed_messages": 0, "requests_every": 0}
+"""From where on a rule counts, where it is a number."""
+
+
+MOST = 1_000_000_000
+"""What counts as a number here, and is no slip of the hand."""
 
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise `ValueError` for what is not allowed."""
     if value not in allowed:
-        raise ValueError(f"{name} cannot be {value!r}: {', '.join(map(str, allowed))}")
+        raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, not {value!r}")
 
 
 def at_least(name: str, value: object, least: int) -> None:
     """Raise `ValueError` for what is no whole number, or too low."""
     if type(value) is not int or value < least:
         raise ValueError(f"{name} is a whole number from {least} on, not {value!r}")
+
+
+def between(name: str, value: float, least: float, most: float) -> None:
+    """Raise `ValueError` for a number that is too low, too high, or none at all."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} is a number from {least:,} to {most:,}, not {value!r}")
 
 
 @dataclass
@@ -88,8 +99,8 @@ class Rules:
             raise ValueError(f"there is no rule {name!r}: {', '.join(sorted(_NAMES))}")
         if name in CHOICES:
             one_of(name, value, CHOICES[name])
-        if name in _LEAST:
-            at_least(name, value, _LEAST[name])
+        if name in LEAST:
+            at_least(name, value, LEAST[name])
         super().__setattr__(name, value)
 
     def of_rows(self) -> tuple[object, ...]:

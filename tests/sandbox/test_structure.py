@@ -21,11 +21,12 @@ LAYERS = (
     ("page",),
     ("graph_api", "life"),
     ("faults",),
-    ("record",),
+    ("record", "values"),
     ("box",),
     ("control",),
     ("server",),
     ("serving",),
+    ("options",),
     ("__init__",),
     ("__main__",),
 )
