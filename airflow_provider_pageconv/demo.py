@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NoReturn
 
 from airflow_provider_pageconv import demo_pages
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m airflow_provider_pageconv.demo",
         description="Export a made-up Page with a real Airflow, and look at the result: about a minute.",
     )
@@ -111,12 +112,12 @@ def _many(text: str) -> int:
     return int(text)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence; the help is there for those who ask for it."""
 
     def error(self, message: str) -> NoReturn:
         """Print the sentence and end."""
-        sys.exit(refuse(f"{message[:1].upper()}{message[1:]}"))
+        sys.exit(refuse(f"{message[:1].upper()}{message[1:]}. --help shows what there is."))
 
 
 def refuse(sentence: str) -> int:
@@ -252,6 +253,12 @@ def show_records(result: Result) -> None:
             break
 
 
+QUESTION = """\
+SELECT _folder, count(DISTINCT _conversation_id) AS conversations, count(*) AS messages,
+    min(created_time) AS first, max(created_time) AS last
+FROM messages GROUP BY _folder ORDER BY messages DESC;"""
+
+
 def show_query(result: Result) -> None:
     """Ask the export a question as a user would: with DuckDB, or with Python where DuckDB is not installed."""
     try:
@@ -262,25 +269,26 @@ def show_query(result: Result) -> None:
         for (folder, hour), count in sorted(hours.items(), key=lambda item: -item[1])[:5]:
             print(f"  {folder:<12}{hour} h{count:>7,}")
         return
-    root = str(result.root).replace("'", "''")
-    # As in the README: what the manifests name, so that nothing half-done and nothing twice is counted.
-    files = (
-        "SET VARIABLE files = (\n"
-        f"    SELECT list('{root}/' || file.path)\n"
-        f"    FROM (SELECT unnest(files) AS file FROM read_json('{root}/_manifests/**/*.json'))\n"
-        "    WHERE file.stream = 'messages');"
-    )
-    question = (
-        "SELECT folder, count(DISTINCT _conversation_id) AS conversations, count(*) AS messages,\n"
-        "      min(created_time) AS first, max(created_time) AS last\n"
-        "  FROM read_json(getvariable('files'), format = 'newline_delimited', hive_partitioning = true)\n"
-        "  GROUP BY folder ORDER BY messages DESC;"
-    )
+    views, question = messages_view(str(result.root)), QUESTION
     say("A question in SQL, asked with DuckDB:")
-    print(f"  {files}\n  {question}".replace(root, shown(result.root)))
+    print(indent(f"{views}\n{question}".replace(str(result.root).replace("'", "''"), shown(result.root)), "  "))
     connection = duckdb.connect()
-    connection.execute(files)
+    connection.execute(views)
     print(connection.sql(question))
+
+
+def messages_view(root: str) -> str:
+    """Return SQL that makes the view `messages` of an export: as in the README, of the files that the manifests name.
+
+    So nothing half-done and nothing twice is counted.
+    """
+    root = root.replace("'", "''")
+    return f"""\
+SET VARIABLE files = (
+    SELECT list('{root}/' || file.path)
+    FROM (SELECT unnest(files) AS file FROM read_json('{root}/_manifests/**/*.json'))
+    WHERE file.stream = 'messages');
+CREATE VIEW messages AS SELECT * FROM read_json(getvariable('files'), format = 'newline_delimited');"""
 
 
 def compare(result: Result, drawn: dict[str, Any], since: datetime, until: datetime) -> None:

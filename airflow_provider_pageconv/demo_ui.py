@@ -8,7 +8,6 @@ alone and lies in a temporary folder, which goes with it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import signal
@@ -21,11 +20,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_pageconv.demo import interrupt, refuse, run
+from airflow_provider_pageconv.demo import Parser, interrupt, refuse, run
 from airflow_provider_pageconv.demo_stage import (
     EXAMPLE_DAGS,
     DemoError,
     Folder,
+    FolderError,
     Page,
     of_the_checkout,
     say,
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: it was asked to stop; 1: something failed, and its folder is still there; 2: nothing was started, and why.
     """
-    argparse.ArgumentParser(
+    Parser(
         prog="python -m airflow_provider_pageconv.demo_ui",
         description="Start an Airflow with made-up Pages and a history of exports, to click on until Ctrl-C.",
     ).parse_args(arguments)
@@ -64,10 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
             signal.signal(number, interrupt)
-    folder = Folder(Path(tempfile.mkdtemp(prefix="pageconv-ui-")).resolve())
+    try:
+        folder = Folder(Path(tempfile.mkdtemp(prefix="pageconv-ui-")).resolve())
+    except OSError as error:
+        return refuse(f"No temporary folder can be made: {error.strerror}. TMPDIR names a place for it.")
     try:
         with folder.taken():
             run(folder, show)
+    except FolderError as error:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        return refuse(str(error))
     except KeyboardInterrupt:
         shutil.rmtree(folder.path, ignore_errors=True)
         print(f"Stopped, and with it everything that was started; {folder.path} is gone.")

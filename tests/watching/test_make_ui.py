@@ -182,6 +182,30 @@ def test_it_can_be_ended_while_it_starts(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments, place",
+    [(["--wrong"], "temporary"), (["folder"], "temporary"), ([], "an $argument"), ([], "nowhere/at all")],
+)
+def test_what_cannot_be_used_is_a_sentence(arguments: list[str], place: str, tmp_path: Path) -> None:
+    """An argument, which it has none of, or a place for what is temporary; nothing is started, and nothing left."""
+    if "nowhere" not in place:
+        (tmp_path / place).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_ITS_FILES_IN, str(tmp_path / place), *arguments],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# Without the folders that Python falls back to where TMPDIR cannot be used.
+WITH_ITS_FILES_IN = (
+    "import sys, tempfile; from airflow_provider_pageconv.demo_ui import main; tempfile.tempdir = sys.argv[1]; "
+    "sys.exit(main(sys.argv[2:]))"
+)
+
+
 def test_make_runs_it() -> None:
     """By the name that the README gives."""
     done = subprocess.run(["make", "-n", "ui"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
