@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "operators": {"assets", "compat", "destinations", "graph", "dump", "hooks", "lineage", "lines", "links", "live"}
     | {"metrics", "parameters", "triggers", "times"},
     "plugin": {"compat", "links"},
+    "examples": set(),
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
@@ -60,6 +61,7 @@ WITHOUT_AIRFLOW = (
     "dump",
     "sandbox",
     "sql",
+    "examples",
     "standalone",
     "demo",
     "demo_ui",
