@@ -1,7 +1,11 @@
-"""On which Airflow, which Python and with which libraries the wheel is tried: each at least once, not their product."""
+"""On which Airflow, which Python and with which libraries the wheel is tried: each at least once, not their product.
+
+`python -m tests.versions.rows 3.2.2` prints the day of a release, by which `make AIRFLOW=3.2.2` installs it.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 DAYS = {
@@ -72,3 +76,19 @@ EXTRAS = tuple(
 
 IN_CI = (Row("3.0.6", "3.11", LEAST), Row("3.3.2", "3.11", NEWEST))
 """The oldest and the newest, with the Python that runs the tests."""
+
+
+def main(release: str) -> int:
+    """Print its day, or say that we know none."""
+    if release not in DAYS:
+        print(
+            f"AIRFLOW is one of {', '.join(DAYS)}, not {release}: tests/versions/rows.py knows their days.",
+            file=sys.stderr,
+        )
+        return 2
+    print(DAYS[release])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
