@@ -3,7 +3,7 @@
     python -m tests.versions.run [--rows WORD …] [--into FOLDER] [--table]
 
 A row that has no interpreter here is named and left out; `--rows 3.0.6 3.14` takes those whose name holds one of the words;
-`--table` puts the table into the README.
+`--table` puts the table into docs/versions.md.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.versions.rows import DAYS, EXTRAS, LEAST, NEWEST, OURS_NEWEST, ROWS, 
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
+PAGE = REPOSITORY / "docs" / "versions.md"
 MARKS = ("<!-- versions: made by make test-versions -->", "<!-- versions: end -->")
 SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
 SHOWN = ("requests", "pendulum", "msgspec")
@@ -168,7 +169,7 @@ print(json.dumps({{"python": platform.python_version(), "form": "", "seconds": 0
 
 
 def table(results: Iterable[Result], missing: Sequence[Row]) -> str:
-    """The rows in the README's words."""
+    """The rows in the words of docs/versions.md."""
     lines = [
         "| Airflow | Python | libraries | requests, pendulum, msgspec | connection form | a killed task | `dags test` | |",
         "|---|---|---|---|---|---|---|---|",
@@ -197,13 +198,12 @@ def table(results: Iterable[Result], missing: Sequence[Row]) -> str:
 
 
 def write(text: str) -> None:
-    """Put the table into the README."""
-    readme = REPOSITORY / "README.md"
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    """Put the table into its page."""
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
-    assert begin, "the README has no place for the table"
-    assert end, "the README has no end of the table"
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    assert begin, f"{PAGE.name} has no place for the table"
+    assert end, f"{PAGE.name} has no end of the table"
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
