@@ -26,7 +26,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, NoReturn
 
-from airflow_provider_pageconv import demo_pages
+from airflow_provider_pageconv import demo_pages, sql
 from airflow_provider_pageconv.demo_stage import (
     CHECKOUT,
     EXAMPLE_DAGS,
@@ -269,26 +269,13 @@ def show_query(result: Result) -> None:
         for (folder, hour), count in sorted(hours.items(), key=lambda item: -item[1])[:5]:
             print(f"  {folder:<12}{hour} h{count:>7,}")
         return
-    views, question = messages_view(str(result.root)), QUESTION
-    say("A question in SQL, asked with DuckDB:")
-    print(indent(f"{views}\n{question}".replace(str(result.root).replace("'", "''"), shown(result.root)), "  "))
+    say(
+        f"A question in SQL, asked with DuckDB of the views that `python -m {sql.__name__} {shown(result.root)}` prints:"
+    )
+    print(indent(QUESTION, "  "))
     connection = duckdb.connect()
-    connection.execute(views)
-    print(connection.sql(question))
-
-
-def messages_view(root: str) -> str:
-    """Return SQL that makes the view `messages` of an export: as in the README, of the files that the manifests name.
-
-    So nothing half-done and nothing twice is counted.
-    """
-    root = root.replace("'", "''")
-    return f"""\
-SET VARIABLE files = (
-    SELECT list('{root}/' || file.path)
-    FROM (SELECT unnest(files) AS file FROM read_json('{root}/_manifests/**/*.json'))
-    WHERE file.stream = 'messages');
-CREATE VIEW messages AS SELECT * FROM read_json(getvariable('files'), format = 'newline_delimited');"""
+    connection.execute(sql.views(result.root))
+    print(connection.sql(QUESTION))
 
 
 def compare(result: Result, drawn: dict[str, Any], since: datetime, until: datetime) -> None:

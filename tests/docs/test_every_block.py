@@ -21,12 +21,6 @@ from tests.docs.reading import BLOCKS, REPOSITORY, Block, blocks_of
 DISTRIBUTION = "airflow-provider-pageconv"
 PACKAGE = "airflow_provider_pageconv"
 CONNECTION = re.compile(r"AIRFLOW_CONN_[A-Z_]+")
-AWAITED = {f"{PACKAGE}.examples", f"{PACKAGE}.sql"}
-"""Commands that are being built beside these pages: whoever adds one takes its name off here."""
-
-
-class Awaited(Exception):  # noqa: N818 - it is no error
-    """A block shows a command that is not here yet."""
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -34,10 +28,7 @@ def test_every_block_is_covered(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_home: Path
 ) -> None:
     """Who pastes it gets what the page says; what no test knows how to try fails here."""
-    try:
-        cover(block, tmp_path, monkeypatch)
-    except Awaited as missing:
-        pytest.xfail(f"{missing} is not here yet")
+    cover(block, tmp_path, monkeypatch)
 
 
 def cover(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +36,8 @@ def cover(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if block.test is not None:
         assert block.test in names_in(block.test), f"{block} names {block.test}, which is no test"
     elif block.language == "sh":
-        missing = [found for words in commands(block.text) if (found := try_command(words, monkeypatch))]
-        if missing:
-            raise Awaited(", ".join(missing))
+        for words in commands(block.text):
+            try_command(words, monkeypatch)
     elif block.language == "python":
         try_python(block.text, folder)
     else:
@@ -83,11 +73,8 @@ def commands(text: str) -> Iterator[list[str]]:
                 words.append(word)
 
 
-def try_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """See that a command could be run; what it does is tried by tests of its own.
-
-    :return: what it needs and is not here yet.
-    """
+def try_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that a command could be run; what it does is tried by tests of its own."""
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words = words[1:]
     if ">" in words:
@@ -112,13 +99,9 @@ def try_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str | None
         assert named
         assert all((REPOSITORY / one).exists() for one in named), named
     elif first.rpartition("/")[2] == "python" and rest[0] == "-m":
-        if importlib.util.find_spec(rest[1]) is None:
-            assert rest[1] in AWAITED, f"there is no {rest[1]}"
-            return rest[1]
-        assert rest[1] not in AWAITED, f"{rest[1]} is here: take it off AWAITED"
+        assert importlib.util.find_spec(rest[1]) is not None, f"there is no {rest[1]}"
     else:
         pytest.fail(f"no test knows how to try the command {shlex.join(words)!r}")
-    return None
 
 
 def try_requirement(requirement: Requirement) -> None:

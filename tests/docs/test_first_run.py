@@ -15,7 +15,6 @@ import pytest
 
 from airflow_provider_pageconv.standalone import Processes, without_airflow
 from tests.docs.reading import BLOCKS, REPOSITORY
-from tests.docs.test_every_block import AWAITED
 from tests.servers.ports import free_ports
 
 HEADING = "From nothing to a first run"
@@ -59,8 +58,6 @@ def manifests(home: Path) -> list[dict[str, Any]]:
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="the blocks are for a shell")
 def test_the_first_run_as_it_is_pasted(tmp_path: Path) -> None:
     """Yesterday is exported once the DAG is unpaused, another day by the command that is named, and the query counts both."""
-    if AWAITED:
-        pytest.xfail(f"{', '.join(sorted(AWAITED))}: not here yet")
     home = tmp_path / "home"
     home.mkdir()
     [port] = free_ports(1)

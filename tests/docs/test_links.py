@@ -9,8 +9,6 @@ import pytest
 
 from tests.docs.reading import PAGES, REPOSITORY, anchors_of, lines_of, links_of, name_of
 
-AWAITED = {"docs/querying.md"}
-"""Pages that are being written beside these: whoever adds one takes its name off here."""
 MOST_LINES = 110
 
 
@@ -22,8 +20,6 @@ def dead(path: Path) -> list[str]:
             continue
         file, _, anchor = unquote(link).partition("#")
         target = (path.parent / file).resolve() if file else path
-        if target.is_relative_to(REPOSITORY) and name_of(target) in AWAITED:
-            continue
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             found.append(link)
     return found
@@ -33,12 +29,6 @@ def dead(path: Path) -> list[str]:
 def test_every_link_and_picture_leads_somewhere(path: Path) -> None:
     """To a file that is there, and in it to a heading."""
     assert dead(path) == []
-
-
-@pytest.mark.parametrize("path", AWAITED)
-def test_what_is_awaited_is_not_here_yet(path: str) -> None:
-    """Once it is, its links are looked at like any others."""
-    assert not (REPOSITORY / path).exists(), f"{path} is here: take it off AWAITED"
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pageconv import standalone
-from airflow_provider_pageconv.demo import QUESTION, messages_view
 from tests.servers.airflow_home import REPOSITORY
 from tests.servers.processes import left_behind
 
@@ -140,24 +139,6 @@ def test_an_argument_that_cannot_be_used_is_a_sentence(unusable: str, tmp_path: 
     assert process.returncode == 2
     assert len(printed.splitlines()) == 1, printed
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_the_query_counts_what_the_manifests_name_and_nothing_else(tmp_path: Path) -> None:
-    """A file that no manifest names is of an export that was replaced, or is under way."""
-    import duckdb
-
-    root = tmp_path / "what's here"
-    for name in ("named", "not named"):
-        path = root / "messages" / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"id": name, "created_time": "2026-11-28T10:00:00+0000", "_folder": "inbox", "_conversation_id": "t_1"}
-        path.write_text(f"{json.dumps(record)}\n", encoding="utf-8")
-    (root / "_manifests" / "platform=messenger").mkdir(parents=True)
-    manifest = {"files": [{"stream": "messages", "path": "messages/named.jsonl"}]}
-    (root / "_manifests" / "platform=messenger" / "a.json").write_text(json.dumps(manifest), encoding="utf-8")
-    connection = duckdb.connect()
-    connection.execute(messages_view(str(root)))
-    assert [row[:3] for row in connection.execute(QUESTION).fetchall()] == [("inbox", 1, 1)]
 
 
 def test_make_hands_its_arguments_on_to_the_demo() -> None:

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "standalone": set(),
     "demo_stage": {"standalone"},
     "demo_pages": {"demo_stage", "standalone"},
-    "demo": {"demo_pages", "demo_stage", "standalone"},
+    "demo": {"demo_pages", "demo_stage", "sql", "standalone"},
     "demo_ui": {"demo", "demo_stage", "standalone"},
     "demo_dags": {"assets", "compat", "operators"},
 }

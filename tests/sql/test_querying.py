@@ -43,13 +43,6 @@ def executed(code: str, root: str) -> dict[str, Any]:
     return found
 
 
-def test_every_block_is_run_here() -> None:
-    """Each by a test below; a new one has to find its own."""
-    assert [language for language, _ in BLOCKS] == [
-        "python", "sh", "sql", "sql", "sql", "sql", "python", "python", "python", "sql"
-    ]  # fmt: skip
-
-
 # ---- DuckDB
 
 
