@@ -57,12 +57,12 @@ CREATE OR REPLACE TEMP MACRO pageconv_time(text, fetched_at) AS
 
 -- ---- what the manifests say
 
--- Where the root's own name has characters of a pattern, they are put in brackets.
-SET VARIABLE pageconv_pattern = regexp_replace(getvariable('pageconv_root'), '[*?\[]', '[\0]', 'g');
+-- Names of files are patterns too: characters of the root's own name that mean something in them are put in brackets.
+CREATE OR REPLACE TEMP MACRO pageconv_pattern(name) AS regexp_replace(name, '[*?\[]', '[\0]', 'g');
 
 SET VARIABLE pageconv_manifests = (
-    SELECT list(file ORDER BY file)
-    FROM glob(getvariable('pageconv_pattern') || '/_manifests/platform=*/page_id=*/folder=*/window=*.json'));
+    SELECT list(pageconv_pattern(file) ORDER BY file)
+    FROM glob(pageconv_pattern(getvariable('pageconv_root')) || '/_manifests/platform=*/page_id=*/folder=*/window=*.json'));
 
 -- DuckDB reads no empty list of files: then something empty is asked in its place.
 SET VARIABLE pageconv_read_manifests = CASE
@@ -129,7 +129,7 @@ ORDER BY platform, page_id, folder, since;
 -- ---- the streams, record by record
 
 CREATE OR REPLACE TEMP MACRO pageconv_files(wanted) AS (
-    SELECT list(getvariable('pageconv_pattern') || '/' || file.path ORDER BY file.path)
+    SELECT list(pageconv_pattern(getvariable('pageconv_root')) || '/' || file.path ORDER BY file.path)
     FROM (SELECT unnest(says.files) AS file FROM pageconv_manifests)
     WHERE file.stream = wanted);
 

@@ -125,19 +125,32 @@ def record(number: int, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def data_set(root: Path, *exports: list[dict[str, Any]], stream: str = "messages", **more: Any) -> Path:
-    """Write a data set by hand: days of the inbox of Page 1, with these records of one stream."""
-    for number, records in enumerate(exports):
+def data_set(
+    root: Path,
+    *exports: list[dict[str, Any]],
+    stream: str = "messages",
+    place: tuple[str, str, str] = ("messenger", "1", "inbox"),
+    first: int = 0,
+    **more: Any,
+) -> Path:
+    """Write a data set by hand: days of a folder, with these records of one stream.
+
+    :param place: platform, Page and folder.
+    :param first: the number of the first day.
+    :param more: what else the manifests say.
+    """
+    platform, page_id, folder = place
+    for number, records in enumerate(exports, first):
         since = datetime(2026, 11, 20, tzinfo=timezone.utc) + number * DAY
         window = f"window={since:%Y%m%dT%H%M%SZ}--{since + DAY:%Y%m%dT%H%M%SZ}"
-        folder = "platform=messenger/page_id=1/folder=inbox"
-        file = root / stream / folder / window / f"e-{number}.jsonl"
+        partition = f"platform={platform}/page_id={page_id}/folder={folder}"
+        file = root / stream / partition / window / f"e-{number}.jsonl"
         file.parent.mkdir(parents=True)
         file.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-        manifest = root / "_manifests" / folder / f"{window}.json"
+        manifest = root / "_manifests" / partition / f"{window}.json"
         manifest.parent.mkdir(parents=True, exist_ok=True)
         says = {
-            "manifest_version": 1, "file_format": "jsonl", "platform": "messenger", "page_id": "1", "folder": "inbox",
+            "manifest_version": 1, "file_format": "jsonl", "platform": platform, "page_id": page_id, "folder": folder,
             "since": f"{since:%Y-%m-%dT%H:%M:%SZ}", "until": f"{since + DAY:%Y-%m-%dT%H:%M:%SZ}",
             "files": [{"path": file.relative_to(root).as_posix(), "stream": stream, "records": len(records), "bytes": 1}],
             **more,
@@ -376,6 +389,17 @@ def test_the_missing_day_is_a_gap_in_each_folder_and_the_empty_one_is_none(story
     assert before == [{"folder": one["folder"], "since": story.day(5)["since"], "gap_before": DAY} for one in expected]
     [[files]] = database.execute("SELECT sum(files) FROM exports WHERE since = ?", [story.day(2)["since"]]).fetchall()
     assert files == 0
+
+
+@pytest.mark.parametrize(
+    "other", [("instagram", "1", "inbox"), ("messenger", "2", "inbox"), ("messenger", "1", "other")], ids=str
+)
+def test_windows_of_another_folder_page_or_platform_make_no_gap(other: tuple[str, str, str], tmp_path: Path) -> None:
+    """Each has a first day of its own."""
+    data_set(tmp_path, [record(1)])
+    with look(data_set(tmp_path, [record(1)], place=other, first=5)) as database:
+        assert len(rows(database, "FROM exports")) == 2
+        assert rows(database, "FROM gaps") == []
 
 
 # ---- columns
