@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,18 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
+def answers(url: str) -> bool:
+    """Whether there is somebody at an address."""
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10):
+        return True
+
+
 def manifests(home: Path) -> list[dict[str, Any]]:
     """What is published by now."""
     return [json.loads(path.read_text("utf-8")) for path in (home / "airflow" / "pages").glob("_manifests/**/*.json")]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="the blocks are for a shell")
 def test_the_first_run_as_it_is_pasted(tmp_path: Path) -> None:
     """Yesterday is exported once the DAG is unpaused, another day by the command that is named, and the query counts both."""
@@ -72,6 +80,8 @@ def test_the_first_run_as_it_is_pasted(tmp_path: Path) -> None:
     midnight = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     with Processes(tmp_path / "logs", cwd=home) as processes:
         processes.start("pasted", ["/bin/bash", "-c", begin], settings)
+        # Else the first task begins before there is an API server to ask, and Airflow tries it again ten minutes later.
+        processes.wait_for("its address to answer", lambda: answers(settings["AIRFLOW__API__BASE_URL"]), 240)
         processes.wait_for("the DAGs to be there", lambda: "pageconv_daily" in shell(unpause).stdout, 240)
         processes.wait_for("yesterday's manifests", lambda: len(manifests(home)) == FOLDERS, 240)
         [command] = BACKFILL.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))
