@@ -288,7 +288,8 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
         if isinstance(value, NoInterval):
             raise ParameterError(
                 f"{name} is {str(value)!r}, and this run has no data interval: trigger the DAG with a logical date "
-                "(airflow dags trigger --logical-date 2026-11-22T00:00:00Z ...), or give the task a since and until of its own."
+                "(airflow dags trigger --logical-date 2026-11-22T12:00:00Z ...), fetch a day that was missed with airflow "
+                "backfill create, or give the task a since and until of its own."
             )
     known = {
         name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
