@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 MANIFEST_VERSION = 1
 _STRANGERS = "strangers"
 _OVERWRITE = "overwrite=True replaces the export without reading it, and what only it holds is lost then"
+_IN_THE_PATH = {"folder"}
+"""Not asked for by default, since it is a partition; an export that has it loses nothing to one that does not ask."""
 
 MOST_PREDECESSORS = 10
 """So often the manifest may be replaced by others while it is being read, or while an export is being published."""
@@ -135,7 +137,7 @@ class Destination:
             )
         for stream in STREAMS:
             had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
-            missing = sorted(had - {field_name(one) for one in fields[stream] or ()})
+            missing = sorted(had - {field_name(one) for one in fields[stream] or ()} - _IN_THE_PATH)
             if missing:
                 raise DumpRefused(
                     f"The export that {where} names was asked for {', '.join(missing)} of {stream}, and this one is not: "

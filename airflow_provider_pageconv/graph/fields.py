@@ -12,7 +12,6 @@ CONVERSATION_FIELDS = (
     "id",
     "updated_time",
     "can_reply",
-    "folder",
     "former_participants",
     "is_owner",
     "is_subscribed",
@@ -27,7 +26,8 @@ CONVERSATION_FIELDS = (
     "unread_count",
     "wallpaper",
 )
-"""https://developers.facebook.com/docs/graph-api/reference/unified-thread, on both platforms."""
+"""https://developers.facebook.com/docs/graph-api/reference/unified-thread, on both platforms; but for ``folder``, which is a
+partition of the data set, where engines refuse the name twice."""
 
 MESSAGE_FIELDS = (
     "id",

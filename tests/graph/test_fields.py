@@ -30,11 +30,12 @@ def test_the_documented_fields_are_asked_for_where_the_user_names_none() -> None
 
 
 def test_the_documented_fields_can_be_read_and_name_everything_once() -> None:
-    """Also inside attachments and shares, whose fields have to be asked for one by one."""
+    """Also inside attachments and shares, whose fields have to be asked for one by one; and nothing that is a partition."""
     for expressions in (CONVERSATION_FIELDS, MESSAGE_FIELDS):
         assert split_fields(",".join(expressions)) == expressions
         names = [field_name(one) for one in expressions]
         assert len(names) == len(set(names))
+        assert not {"platform", "page_id", "folder", "window"} & set(names)
     inner = {field_name(one): one.partition("{")[2].rstrip("}").split(",") for one in MESSAGE_FIELDS if "{" in one}
     assert {"id", "type", "name", "title", "mime_type", "size", "url", "file_url"} <= set(inner["attachments"])
     assert {"image_data", "video_data", "generic_template"} <= set(inner["attachments"])

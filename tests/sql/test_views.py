@@ -528,14 +528,14 @@ def test_both_compressions_are_read_side_by_side(story: Story, database: Databas
 def test_a_data_set_in_a_bucket_is_read_through_fsspec(
     destination_files: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the address that the export has, connection id and all; a local folder likewise."""
+    """By the address that the export has, connection id and all, and a slash at its end does not count; a local folder likewise."""
     with Sandbox(conversations=20, messages=30) as box, duckdb.connect() as database:
         monkeypatch.setenv(CONNECTION, connection(box))
         summary = run(destination_files.url)
         if destination_files.url.startswith("s3://"):
             destination_files.fs.invalidate_cache()
             database.register_filesystem(destination_files.fs)
-        database.execute(views(destination_files.url))
+        database.execute(views(f"{destination_files.url}/"))
         for view, stream in (("messages", "messages"), ("conversations_current", "conversations")):
             assert len(rows(database, f"FROM {view}")) == summary[stream] > 0
 
