@@ -287,9 +287,9 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
     for name, value in values.items():
         if isinstance(value, NoInterval):
             raise ParameterError(
-                f"{name} is {str(value)!r}, and this run has no data interval: trigger the DAG with a logical date "
-                "(airflow dags trigger --logical-date 2026-11-22T12:00:00Z ...), fetch a day that was missed with airflow "
-                "backfill create, or give the task a since and until of its own."
+                f"{name} is {str(value)!r}, and this run has no data interval: give it a logical date (Trigger in the UI, or "
+                "airflow dags trigger --logical-date: the last interval that is over), fetch another day with airflow backfill "
+                "create, or give the task a since and until of its own."
             )
     known = {
         name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)

@@ -41,13 +41,15 @@ def write(folder: Path) -> list[Path]:
     :raises ExamplesError: something is in the way; nothing was written.
     """
     wanted = {folder / source.name: source.read_bytes() for source in sources()}
+    if folder.exists() and not folder.is_dir():
+        raise ExamplesError(f"{folder} is a file: name a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = {path: path.read_bytes() for path in wanted if path.exists()}
         changed = [path for path, content in there.items() if content != wanted[path]]
         if changed:
             raise ExamplesError(
-                f"{changed[0]} is there already and differs, so nothing was written: name another folder."
+                f"{changed[0]} is there already and differs, so nothing was written: name another folder, or move it away."
             )
         written = [path for path in wanted if path not in there]
         for path in written:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from airflow_provider_pageconv.sql import views
 
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    path = Path(root.removeprefix("file://"))
+    if "://" not in root.removeprefix("file://") and not any(path.glob("_manifests/**/*.json")):
+        sys.stderr.write(f"No manifest lies below {path}: nothing is published there yet, or another root is meant.\n")
     # DuckDB reads UTF-8, whatever the terminal does.
     sys.stdout.buffer.write(text.encode())
     return 0

@@ -113,11 +113,15 @@ def try_requirement(requirement: Requirement) -> None:
 
 
 def try_export(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is read by the hook, a variable has a value, and anything else is not known here."""
+    """A connection is read by the hook, a setting is one of Airflow's, a variable has a value; nothing else is known here."""
     assert value
     if CONNECTION.fullmatch(name):
         monkeypatch.setenv(name, value)
         assert PageConversationsHook(name.removeprefix("AIRFLOW_CONN_").lower()).settings.credentials.token
+    elif name.startswith("AIRFLOW__"):
+        from airflow.configuration import conf
+
+        assert conf.has_option(*name.removeprefix("AIRFLOW__").lower().split("__"))
     else:
         assert name.startswith("AIRFLOW_VAR_"), f"no test knows how to try {name}"
 

@@ -28,8 +28,8 @@ def pasted(port: int) -> list[str]:
     found = [block.text for block in BLOCKS if (block.page, block.heading) == ("README.md", HEADING)]
     found[0] = "\n".join(line for line in found[0].splitlines() if not line.startswith("pip install"))
     sandbox = "python -m airflow_provider_pageconv.sandbox"
-    assert f"{sandbox} &" in found[0]
-    return [text.replace(f"{sandbox} &", f"{sandbox} --port {port} &").replace("8765", str(port)) for text in found]
+    assert f"{sandbox} --instagram 200 &" in found[0]
+    return [text.replace(sandbox, f"{sandbox} --port {port}").replace("8765", str(port)) for text in found]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -100,6 +100,6 @@ def test_the_first_run_as_it_is_pasted(tmp_path: Path) -> None:
     expected: dict[str, int] = {}
     for one in manifests(home):
         expected[one["folder"]] = expected.get(one["folder"], 0) + one["messages"]
-    shown = dict(re.findall(r"│\s*(\w+)\s*│\s*(\d+)\s*│", answer.stdout))
+    shown = dict(re.findall(r"│\s*messenger\s*│\s*(\w+)\s*│\s*(\d+)\s*│", answer.stdout))
     assert {folder: int(count) for folder, count in shown.items()} == {name: n for name, n in expected.items() if n}
     assert sum(expected.values()) > 0

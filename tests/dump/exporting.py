@@ -241,6 +241,11 @@ def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
 
 
+def without_folder(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A conversation as it is given where nobody asks for its folder, which is a partition."""
+    return {name: value for name, value in node.items() if name != "folder"}
+
+
 def owed(
     data: Mapping[str, Any],
     folder: str | None = None,
@@ -255,7 +260,7 @@ def owed(
     for thread in data["threads"]:
         if thread["platform"] != platform or folder not in (None, thread["folder"]):
             continue
-        node = thread["node"]
+        node = without_folder(thread["node"])
         found = {}
         before: datetime | None = None  # the time of the dated message before
         for message in thread["visible"] if messages else ():

@@ -136,9 +136,9 @@ class TestRuns:
         )
         assert run["state"] == "failed"
         assert (
-            "since is '{{ data_interval_start }}', and this run has no data interval: trigger the DAG with a logical date "
-            "(airflow dags trigger --logical-date 2026-11-22T12:00:00Z ...), fetch a day that was missed with airflow "
-            "backfill create, or give the task a since and until of its own."
+            "since is '{{ data_interval_start }}', and this run has no data interval: give it a logical date (Trigger in the UI, "
+            "or airflow dags trigger --logical-date: the last interval that is over), fetch another day with airflow backfill "
+            "create, or give the task a since and until of its own."
         ) in run["log"]
         assert "up_for_retry" not in run["log"].lower()
         assert "UndefinedError" not in run["log"]

@@ -110,7 +110,10 @@ def test_a_file_that_differs_is_not_overwritten_and_nothing_else_written(tmp_pat
     done = run(str(tmp_path), cwd=tmp_path)
     place = tmp_path / "pageconv_hourly.py"
     assert done.returncode == 2
-    assert done.stderr == f"{place} is there already and differs, so nothing was written: name another folder.\n"
+    assert (
+        done.stderr
+        == f"{place} is there already and differs, so nothing was written: name another folder, or move it away.\n"
+    )
     assert contents(tmp_path) == {"pageconv_hourly.py": b"mine"}
 
 
