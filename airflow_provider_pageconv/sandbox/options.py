@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
     api.add_argument(
         "--rule", type=values.rule, action="append", default=[], metavar="NAME=VALUE",
         help="one more of the API's ways; may be repeated. Which: " + "; ".join(
-            f"{name}=" + "|".join(str(choice) for choice in CHOICES.get(name, ("N",)) if choice is not None)
+            f"{name}=" + " | ".join(str(choice) for choice in CHOICES.get(name, ("N",)) if choice is not None)
             for name in RULES
         ),
     )  # fmt: skip
