@@ -34,7 +34,7 @@ from airflow_provider_pageconv.graph.errors import (
 )
 from airflow_provider_pageconv.graph.fields import MESSAGES, Fields, message_fields
 from airflow_provider_pageconv.graph.limits import PACE_CODE
-from airflow_provider_pageconv.graph.paging import ATTEMPTS, Pager
+from airflow_provider_pageconv.graph.paging import ATTEMPTS, Pager, attempts
 from airflow_provider_pageconv.graph.protocol import Answer, Request
 from airflow_provider_pageconv.times import seconds
 
@@ -607,5 +607,5 @@ def note_dropped(progress: Progress, pager: Pager) -> None:
 def pause(error: GraphError, failures: int) -> float:
     """Seconds to wait after passing trouble."""
     seconds = pause_after(max(failures, 1))
-    log.warning("%s Trying again in %.1f s (%d of %d).", error, seconds, max(failures, 1), ATTEMPTS - 1)
+    log.warning("%s Trying again in %.1f s (%d of %d).", error, seconds, max(failures, 1), attempts(error) - 1)
     return seconds

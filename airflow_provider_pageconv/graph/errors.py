@@ -125,6 +125,10 @@ class GraphTransientError(GraphError):
     """Passing trouble: a server error, the network, a cut or unreadable answer."""
 
 
+class GraphUnreachableError(GraphTransientError):
+    """The server was not reached, so that it makes no difference how much is asked for."""
+
+
 class GraphTooLargeError(GraphTransientError):
     """The answer would be too large: ask for less, never for the same again."""
 

@@ -20,6 +20,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphRequestError,
     GraphTooLargeError,
     GraphTransientError,
+    GraphUnreachableError,
 )
 
 _LATER = "Try again later"
@@ -51,7 +52,8 @@ def failure(error: Exception, base_url: str, timeout: float) -> GraphError:
 
     :param base_url: of the server; no more than its host and port is told.
     :param timeout: seconds that were waited for a server that says nothing.
-    :return: a :class:`GraphRequestError` where the same call will always fail, else a :class:`GraphTransientError`.
+    :return: a :class:`GraphRequestError` where the same call will always fail, a :class:`GraphUnreachableError` where nothing
+        was reached, else a :class:`GraphTransientError`.
     """
     if isinstance(error, GraphTooLargeError):
         return error
@@ -74,7 +76,8 @@ def failure(error: Exception, base_url: str, timeout: float) -> GraphError:
         server, look = f"the proxy on the way to {server}", "Check the proxy that the environment names"
     for is_met, meaning, remedy in _MET:
         if any(is_met(one) for one in causes):
-            return GraphTransientError(meaning.format(server=server, timeout=timeout), remedy=look or remedy)
+            kind = GraphUnreachableError if remedy == _LOOK else GraphTransientError
+            return kind(meaning.format(server=server, timeout=timeout), remedy=look or remedy)
     if isinstance(error, (requests.exceptions.RequestException, OSError)):
         return GraphTransientError(f"the network failed on the way to {server} ({type(error).__name__})", remedy=_LATER)
     return GraphTransientError(f"the answer of {server} cannot be read ({type(error).__name__})", remedy=_LATER)

@@ -12,12 +12,16 @@ from airflow_provider_pageconv.graph.errors import (
     GraphFieldError,
     GraphTooLargeError,
     GraphTransientError,
+    GraphUnreachableError,
 )
 from airflow_provider_pageconv.graph.protocol import Answer, Request
 
 _GROW_AFTER, _GROW_AFTER_AT_MOST = 5, 80
 ATTEMPTS = 6
 """Calls that are made for one request, of the smallest size, before passing trouble ends the walk."""
+
+_UNREACHED_ATTEMPTS = 8
+"""The same where the server is not reached, whatever the size: with the pauses between, a minute or so."""
 
 _FAILURES_PER_SIZE = 2
 """So many passing failures of the same request, and less is asked for: not every answer that is too large says so."""
@@ -180,9 +184,10 @@ class Pager:
         state.failures += 1
         if state.before is None:
             state.before = [state.limit, state.nested]
-        if state.failures >= _FAILURES_PER_SIZE and self._shrink():
+        is_reached = not isinstance(error, GraphUnreachableError)
+        if is_reached and state.failures >= _FAILURES_PER_SIZE and self._shrink():
             state.failures = 0
-        elif state.failures >= ATTEMPTS:  # it was not the size
+        elif state.failures >= attempts(error):  # it was not the size
             state.limit, state.nested = state.before
             state.failures, state.before = 0, None
             raise error
@@ -225,6 +230,11 @@ class Pager:
         state.steps += 1
         if state.steps == state.power:
             state.anchor, state.steps, state.power = page.after, 0, state.power * 2
+
+
+def attempts(error: GraphError) -> int:
+    """Calls that are made for one request of one size while there is such trouble."""
+    return _UNREACHED_ATTEMPTS if isinstance(error, GraphUnreachableError) else ATTEMPTS
 
 
 def all_rows(pager: Pager, get: Callable[[Request], Answer]) -> Iterator[Row]:

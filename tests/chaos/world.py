@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.graph.client import GraphClient
-from airflow_provider_pageconv.graph.errors import GraphTransientError
+from airflow_provider_pageconv.graph.errors import GraphTransientError, GraphUnreachableError
 from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
@@ -267,7 +267,8 @@ class WorldClient(GraphClient):
             return Response(200, {}, b'{"data": []}')
         kind = reply.fault.kind if reply.fault else ""
         if kind == "reset":
-            raise GraphTransientError("the network failed (ConnectionError)")
+            # Cut off half-way, or not reached at all: the one may be a matter of size, the other is not.
+            raise (GraphTransientError, GraphUnreachableError)[len(box.requests) % 2]("the network failed")
         body = reply.body[: len(reply.body) // 2] if kind == "cut" else b"<html>" if kind == "html" else reply.body
         status = (reply.fault.status or 502) if kind == "html" and reply.fault else reply.status
         return Response(status, {name.lower(): value for name, value in reply.headers}, body)

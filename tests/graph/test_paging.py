@@ -25,6 +25,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTooLargeError,
     GraphTransientError,
     GraphUnavailableError,
+    GraphUnreachableError,
 )
 from airflow_provider_pageconv.graph.fields import conversation_fields, message_fields
 from airflow_provider_pageconv.graph.paging import ATTEMPTS, Pager, PagerState, all_rows, fetch
@@ -375,6 +376,26 @@ def test_the_sixth_failure_at_the_smallest_size_is_raised_and_the_size_from_befo
     assert len(smallest) == len(sizes) - smallest[0] == ATTEMPTS == 6
     assert size(one.request()) == (100, 25)
     assert one.failures == 0
+
+
+def test_where_the_server_is_not_reached_less_is_never_asked_for() -> None:
+    """It makes no difference there: eight calls of the same size, a minute or so with their pauses, and then the error."""
+    unreached = GraphUnreachableError("refused")
+    one = pager(100, nested=True)
+    for _ in range(7):
+        assert not one.failed(unreached)
+        assert size(one.request()) == (100, 25)
+    with pytest.raises(GraphUnreachableError):
+        one.failed(unreached)
+    assert one.failures == 0
+
+
+def test_a_server_that_is_reached_now_and_then_ends_the_walk_too() -> None:
+    """Whatever order the two kinds of trouble come in, there is an end."""
+    one = pager(100, nested=True)
+    with pytest.raises(GraphTransientError):  # noqa: PT012 - at one of the failures
+        for number in range(200):
+            one.failed(TROUBLE if number % 3 else GraphUnreachableError("refused"))
 
 
 def test_at_the_smallest_size_six_calls_are_made_in_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from pathlib import Path
@@ -20,6 +21,7 @@ from airflow_provider_pageconv.operators import ExportFailed
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator, run
 from tests.servers.destinations import Destination, local
+from tests.servers.ports import free_ports
 from tests.servers.seaweedfs import S3Server
 
 PERMISSIONS = (
@@ -276,6 +278,30 @@ def test_a_bucket_that_is_not_there_is_an_error_before_the_first_call(
         f"Cannot list no-such-bucket/export/{manifests}: there is no bucket 'no-such-bucket', make it first"
     )
     assert box.requests == []
+
+
+def test_a_server_that_is_not_there_is_told_by_host_and_port_with_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each folder tries for a minute or so in earnest, and never asks for less: that would only make more lines."""
+    from airflow_provider_pageconv.graph import client
+
+    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
+    [port] = free_ports(1)
+    whole = {"conn_type": "pageconv", "host": f"http://127.0.0.1:{port}", "password": "TOKEN"}
+    whole["extra"] = {"page_id": "1", "calls_per_second": 0}  # type: ignore[assignment]
+    monkeypatch.setenv(CONNECTION, json.dumps(whole))
+    with pytest.raises(AirflowException) as caught:
+        run((tmp_path / "export").as_uri())
+    assert not isinstance(caught.value, AirflowFailException), "it may be there again for the next try"
+    said = (
+        f"Graph API: 127.0.0.1:{port} refused the connection. Check the connection's host and port, or try again later."
+    )
+    assert str(caught.value) == f"inbox, other, page_done, spam: {said}"
+    lines = [record.getMessage() for record in caplog.records if "Trying again" in record.getMessage()]
+    assert len(lines) == 4 * 7
+    assert all(line.startswith(said) for line in lines)
+    assert {line.rpartition("(")[2] for line in lines} == {f"{number} of 7)." for number in range(1, 8)}
 
 
 @pytest.mark.parametrize(
