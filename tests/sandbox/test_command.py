@@ -312,7 +312,7 @@ def test_the_connection_can_be_pasted_as_it_is_printed(arguments: list[str], mon
 def test_the_lines_can_be_pasted_with_the_sandbox_in_the_background(tmp_path: Path) -> None:
     """Nothing waits for it to end; `kill $!` ends it without a word, and the shell goes on."""
     script = f"""{shlex.join(COMMAND)} --port 0 --conversations 3 > {tmp_path / "said"} &
-    until grep -q kill {tmp_path / "said"}; do sleep 0.1; done
+    until grep -qs kill {tmp_path / "said"}; do sleep 0.1; done
     kill $!
     wait $!
     echo "ended with $?"
