@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,14 @@ own_airflow.use_own_airflow(os.environ, _AIRFLOW_HOME)
 def pytest_unconfigure() -> None:
     """Leave no Airflow behind."""
     shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the tests by what they share; asked only where several processes run them."""
+    from tests.side_by_side import ByFile
+
+    return ByFile(config, log)
 
 
 def do_without(reason: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.installing import from_debian, install
+from tests.servers.installing import alone, from_debian, install
 from tests.servers.ports import free_ports
 from tests.servers.processes import Listening, ServerUnavailableError
 
@@ -70,6 +70,8 @@ def _azurite() -> str:
         trouble = "" if shutil.which("npm") else from_debian("npm")
         if shutil.which("npm") is None:
             raise ServerUnavailableError(f"There is no npm here, which brings Azurite: {trouble}.")
-        if trouble := install(["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"]):
-            raise ServerUnavailableError(trouble)
+        with alone():
+            command = ["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"]
+            if not program.exists() and (trouble := install(command)):
+                raise ServerUnavailableError(trouble)
     return str(program)

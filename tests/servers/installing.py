@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 SECONDS = 300
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other process of the tests installs something; two files of tests run side by side."""
+    with Path(tempfile.gettempdir(), f"pageconv-installing-{os.getuid()}").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def install(command: Sequence[str]) -> str:
@@ -33,5 +45,6 @@ def from_debian(*packages: str) -> str:
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if os.geteuid() or shutil.which("apt-get") is None:
         return f"install Debian's ({' '.join(command)})"
-    install(["apt-get", "update"])  # it may fail for a source that is not needed
-    return install(command)
+    with alone():
+        install(["apt-get", "update"])  # it may fail for a source that is not needed
+        return install(command)
