@@ -503,7 +503,7 @@ class PageConversationsHook(BaseHook):
         info = replace(info, type=kind, page_id=ident if kind == "page" else None)
         access.refuse_owner(info, settings.page_id)
         if kind == "page":
-            good, whose, tasks = True, f"The access token is the own one of the Page {ident}", None
+            good, whose, tasks = True, f"The access token is that of the Page {ident}", None
         else:
             good, whose, tasks = self._whose(info, lambda request: client.get(request, attempts=_ATTEMPTS))
         if not good:
@@ -603,7 +603,7 @@ class PageConversationsHook(BaseHook):
         names = {"user": "a user's", "system_user": "a system user's"}
         whose = f"The access token is {names.get(info.type or '', 'of a kind that is not known')}"
         if page_id:
-            return True, f"{whose}, and brings the own one of the Page {page_id}", self._bring(page_id, get)
+            return True, f"{whose}, and brings that of the Page {page_id}", self._bring(page_id, get)
         try:
             pages = [row.node for row in all_rows(Pager(AccountsQuery(("id", "tasks")), 100), get)]
         except GraphRequestError:

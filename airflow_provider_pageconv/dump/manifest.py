@@ -103,21 +103,24 @@ def notes(spec: Spec, answered: str | None) -> list[str]:
 def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[str]:
     if number := made["messages_unavailable"]:
         yield (
-            f"{number} messages are without their details: the API gives those of the 20 newest of a conversation only. "
+            f"{_many(number, 'message')} came without details: the API gives those of the 20 newest of a conversation only. "
             "Shorter windows help."
         )
     if number := made["messages_undated"]:
         yield (
-            f"{number} messages of {threads_undated} conversations came without a time, so that nobody can tell whether "
-            "they belong into the window: left out. The API gives details of the 20 newest messages of a conversation "
+            f"{_many(number, 'message')} of {_many(threads_undated, 'conversation')} came without a time, so that nobody can "
+            "tell what belongs into the window: left out. The API gives details of the 20 newest messages of a conversation "
             "only; shorter windows help."
         )
     if number := made["conversations_unavailable"]:
-        yield f"{number} conversations could not be read to their end: what was got of them is there, marked _unavailable."
+        yield (
+            f"{_many(number, 'conversation')} could not be read to the end: what was got is there, marked _unavailable."
+        )
     if made["messages_carried"] or made["conversations_carried"]:
         yield (
-            f"{made['conversations_carried']} conversations and {made['messages_carried']} messages were carried over from the "
-            f"export that was replaced, {made['messages_gone']} of them messages that the API does not list any more."
+            f"{_many(made['conversations_carried'], 'conversation')} and {_many(made['messages_carried'], 'message')} were "
+            f"carried over from the export that was replaced, among them {_many(made['messages_gone'], 'message')} that the "
+            "API does not list any more."
         )
 
 
@@ -129,35 +132,41 @@ def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
         warnings.append("The list of conversations was not newest first: it was read to its end, and again.")
     if walk.unsettled:
         warnings.append(
-            f"The list was read again {walk.readings} times, and the last time still brought {walk.found} conversations "
-            "that may have been there before: run the export again."
+            f"The list was read again {_many(walk.readings, 'time')}, and the last one still brought "
+            f"{_many(walk.found, 'conversation')} that may have been there before: run the export again."
         )
     if progress.threads_unordered:
         warnings.append(
-            f"The messages of {progress.threads_unordered} conversations were not newest first: they were read to their end."
+            f"The messages of {_many(progress.threads_unordered, 'conversation')} were not newest first: they were read to "
+            "their end."
         )
     if query.message_fields is not None and not query.asks_for_sender:
         warnings.append("message_fields has no 'from': nobody can tell which messages came without their details.")
     if progress.threads_cut:
         warnings.append(
-            f"{progress.threads_cut} conversations were read no further, since {MESSAGE_RUN} messages in a row came "
-            "without a time: what follows there is unknown."
+            f"The reading of {_many(progress.threads_cut, 'conversation')} ended early, since {MESSAGE_RUN} messages in a row "
+            "came without a time: what follows there is unknown."
         )
     if counts.conversations_undated:
-        warnings.append(f"{counts.conversations_undated} conversations came without updated_time: left out.")
+        warnings.append(f"{_many(counts.conversations_undated, 'conversation')} came without updated_time: left out.")
     warnings += [
-        f"The messages of {number} conversations were refused with error {code}: what was got of them is there, marked "
+        f"The messages of {_many(number, 'conversation')} were refused with error {code}: what was got is there, marked "
         "_unavailable."
         for code, number in sorted(progress.refused.items())
     ]
     if counts.conversations_incomplete:
         warnings.append(
-            f"{counts.conversations_incomplete} conversations gave fewer messages than their message_count says."
+            f"{_many(counts.conversations_incomplete, 'conversation')} gave fewer messages than message_count says."
         )
     if progress.unusable:
-        warnings.append(f"{progress.unusable} rows were no objects, or had no id: left out.")
+        warnings.append(f"{_many(progress.unusable, 'row')} left out: no object, or without an id.")
     warnings += [
-        f"{count} lists at {path!r} had further pages, which were not fetched."
+        f"{_many(count, 'list')} at {path!r} had further pages, which were not fetched."
         for path, count in sorted(progress.truncated.items())
     ]
     return warnings
+
+
+def _many(number: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

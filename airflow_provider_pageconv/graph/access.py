@@ -84,7 +84,7 @@ def refuse_owner(info: TokenInfo, page_id: str | None) -> None:
         )
     if info.type == "page" and info.page_id and _are_others(page_id, (info.page_id,)):
         raise GraphAuthError(
-            f"the access token is the own one of the Page {info.page_id}, not of the Page {page_id}",
+            f"the access token is that of the Page {info.page_id}, not that of the Page {page_id}",
             remedy=f"Put the token of the Page {page_id} into the connection, or export the Page {info.page_id}",
         )
 

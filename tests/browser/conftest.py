@@ -215,7 +215,7 @@ def runs(
     """The runs of all shops. That of the first is begun as a user does it: a connection in the form, Test, and Trigger."""
     looking = look_at(profiles, logins["admin"], pictures(tmp_path_factory.mktemp("pictures")))
     page, row = make(looking, shops, "shop_connection")
-    assert "The access token is the own one of the Page" in press_test(page, row)
+    assert "The access token is that of the Page" in press_test(page, row)
     airflow.processes.wait_for("the DAG", lambda: airflow.api("GET", "/dags?dag_id_pattern=shop")["total_entries"], 120)
     page = looking.open("/dags/shop")
     page.get_by_role("button", name="Trigger").first.click()

@@ -57,7 +57,7 @@ def summary(page_id: str, since: datetime, number: int) -> dict[str, Any]:
         "folders": dict.fromkeys(FOLDERS, folder),
         "warnings": [
             f"{name}: {counts['messages_undated']} messages of 3 conversations came without a time, so that nobody can tell "
-            "whether they belong into the window: left out."
+            "what belongs into the window: left out."
             for name in FOLDERS
             if counts["messages_undated"]
         ],

@@ -20,7 +20,7 @@ from tests.servers.deployment import Deployment
 
 SEEN_AT_ONCE = ["Description", "Graph API address", "Page id", "Access token (required)", "Port"]
 FOLDED_UP = ["App secret", "App id", "Graph API version", "Calls per second", "Timeout", "Page id in the extra"]
-TOKENS_OWN = "The access token is the own one of the Page 100200300400700; it never ends."
+TOKENS_OWN = "The access token is that of the Page 100200300400700; it never ends."
 LIMITED = "A limit is reached, which says nothing of the access token"
 
 

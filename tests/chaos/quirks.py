@@ -782,7 +782,7 @@ class Judge:
                     withheld += 1
         self._verdict.withheld += withheld
         told = " ".join(manifest["warnings"])
-        cut = "were read no further" in told
+        cut = "ended early" in told
         if withheld > manifest["messages_undated"] and not cut:
             self._verdict.wrong.append(
                 f"{folder} withholds {withheld} undated messages and counts {manifest['messages_undated']}"

@@ -33,8 +33,8 @@ from tests.dump.exporting import (
 from tests.servers.destinations import Destination, local
 
 UNDATED = (
-    "{} messages of {} conversations came without a time, so that nobody can tell whether they belong into the window: left "
-    "out. The API gives details of the 20 newest messages of a conversation only; shorter windows help."
+    "{} messages of {} conversation came without a time, so that nobody can tell what belongs into the window: left out. "
+    "The API gives details of the 20 newest messages of a conversation only; shorter windows help."
 )
 
 

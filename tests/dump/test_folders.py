@@ -270,9 +270,7 @@ def test_a_task_that_let_go_comes_back_some_seconds_later(tmp_path: Path) -> Non
 # Threads that are refused
 
 
-REFUSED = (
-    "The messages of 1 conversations were refused with error {}: what was got of them is there, marked _unavailable."
-)
+REFUSED = "The messages of 1 conversation were refused with error {}: what was got is there, marked _unavailable."
 
 
 @pytest.mark.parametrize("code", [100, 200, 10, 230])

@@ -27,8 +27,8 @@ from tests.dump.exporting import (
 )
 from tests.servers.destinations import local
 
-LACKING = "{} conversations gave fewer messages than their message_count says."
-UNUSABLE = "{} rows were no objects, or had no id: left out."
+LACKING = "{} conversations gave fewer messages than message_count says."
+UNUSABLE = "{} left out: no object, or without an id."
 
 
 def box_of(threads: int = 30, **options: Any) -> Sandbox:
@@ -227,7 +227,7 @@ def test_a_row_that_nobody_can_use_is_counted_and_ends_nothing(kind: str, edge: 
         manifest = export(box, store_of(files), page_size=10)
         assert_holds(files, owed(box.data()))
         assert len(box.requests) == least_calls(box.data(), "inbox", 10)
-    assert manifest["warnings"] == [UNUSABLE.format(fault.fired)]
+    assert manifest["warnings"] == [UNUSABLE.format("1 row" if fault.fired == 1 else f"{fault.fired} rows")]
 
 
 def test_rows_of_a_list_inside_a_row_that_nobody_can_use_are_counted(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_rows_of_a_list_inside_a_row_that_nobody_can_use_are_counted(tmp_path: P
     files = local(tmp_path)
     manifest = export(None, store_of(files), client=ByFunction(lambda _: {"data": [*rows, thread]}))
     assert (ids(files, "conversations"), ids(files, "messages")) == (["t_1"], ["m_1"])
-    assert manifest["warnings"] == [UNUSABLE.format(len(rows) + 2)]
+    assert manifest["warnings"] == [UNUSABLE.format(f"{len(rows) + 2} rows")]
 
 
 @pytest.mark.parametrize("kind", ["null_row", "row_without_id"])

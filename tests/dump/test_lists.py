@@ -126,7 +126,7 @@ def test_a_list_that_goes_on_without_end_over_known_rows_ends_with_a_sentence(
         else:  # that thread is left as it is, and counted
             manifest = export_in_time(box, store_of(files), page_size=10)
             assert manifest["conversations_unavailable"] == 2
-            assert any("2 conversations could not be read to their end" in one for one in manifest["warnings"])
+            assert any("2 conversations could not be read to the end" in one for one in manifest["warnings"])
             assert len(box.requests) < 200
     assert len(set(ids(files, "messages"))) == len(ids(files, "messages"))
 

@@ -258,7 +258,7 @@ def test_messages_of_a_thread_that_are_not_newest_first_are_read_to_its_end(tmp_
         assert sum(call.edge == "messages" for call in box.requests) == 5
     assert ids(files, "messages") == due
     assert manifest["warnings"] == [
-        "The messages of 1 conversations were not newest first: they were read to their end."
+        "The messages of 1 conversation were not newest first: they were read to their end."
     ]
 
 

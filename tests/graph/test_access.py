@@ -167,7 +167,7 @@ def test_what_is_not_known_to_be_in_vain_is_not_refused(info: TokenInfo, page_id
         (
             TokenInfo(type="page", page_id=OTHER),
             (
-                f"Graph API: the access token is the own one of the Page {OTHER}, not of the Page {PAGE}. Put the token of "
+                f"Graph API: the access token is that of the Page {OTHER}, not that of the Page {PAGE}. Put the token of "
                 f"the Page {PAGE} into the connection, or export the Page {OTHER}."
             ),
         ),

@@ -23,7 +23,7 @@ SECRET = "sandbox-app-secret"
 IN_9_DAYS = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=9, hours=12)
 ON = f"{IN_9_DAYS:%Y-%m-%d %H:%M} UTC (in 9 days)"
 
-OWN = f"The access token is the own one of the Page {PAGE}"
+OWN = f"The access token is that of the Page {PAGE}"
 BOTH = "It has what Messenger and Instagram take."
 STOP = "Stop calling and come back later: calls made meanwhile prolong the block."
 NEW_TOKEN = "Put a new access token into the connection."
@@ -174,7 +174,7 @@ def test_what_speaks_for_and_against_a_token_is_told(
 @pytest.mark.parametrize(
     "page_id, what",
     [
-        (SECOND, f"brings the own one of the Page {SECOND}"),
+        (SECOND, f"brings that of the Page {SECOND}"),
         (None, "reaches 3 Pages, of which each task of a DAG has to name one"),
     ],
 )
@@ -239,7 +239,7 @@ def test_who_has_other_tasks_on_the_page_is_told(box: Sandbox, test: Test) -> No
     assert test(box.url, box.user_token, **APP) == (
         True,
         (
-            f"The access token is a user's, and brings the own one of the Page {PAGE}; it never ends. For Messenger it lacks "
+            f"The access token is a user's, and brings that of the Page {PAGE}; it never ends. For Messenger it lacks "
             "the task MESSAGING (or MODERATE) on the Page, for Instagram it has what it takes."
         ),
     )
@@ -263,7 +263,7 @@ def test_where_the_list_of_pages_is_refused_the_page_is_asked(box: Sandbox, test
     told = test(box.url, box.user_token, **APP)
     assert told == (
         True,
-        f"The access token is a user's, and brings the own one of the Page {PAGE}; it never ends. {BOTH}",
+        f"The access token is a user's, and brings that of the Page {PAGE}; it never ends. {BOTH}",
     )
     assert edges(box) == ["me", "debug_token", "accounts", "node"]
 
@@ -291,7 +291,7 @@ def test_the_token_of_another_page_is_told(box: Sandbox, test: Test) -> None:
     assert test(box.url, "SECOND-S", **APP) == (
         False,
         (
-            f"Graph API: the access token is the own one of the Page {SECOND}, not of the Page {PAGE}. Put the token of the "
+            f"Graph API: the access token is that of the Page {SECOND}, not that of the Page {PAGE}. Put the token of the "
             f"Page {PAGE} into the connection, or export the Page {SECOND}."
         ),
     )
@@ -426,7 +426,7 @@ def test_where_the_app_may_not_look_and_nobody_says_whose_it_is_the_token_stays_
 def test_a_look_that_fails_says_nothing_of_the_token(kind: str, fault: Fault, box: Sandbox, test: Test) -> None:
     """The first call was answered, and says whose it is."""
     box.faults.add(fault)
-    whose = {"page": OWN, "user": f"The access token is a user's, and brings the own one of the Page {PAGE}"}[kind]
+    whose = {"page": OWN, "user": f"The access token is a user's, and brings that of the Page {PAGE}"}[kind]
     token = {"page": box.token, "user": box.user_token}[kind]
     assert test(box.url, token) == (True, f"{whose}; the API says neither when it ends nor what it may do.")
     assert {*edges(box)} == {"me", "debug_token"} | ({"accounts"} if kind == "user" else set())
@@ -468,7 +468,7 @@ def test_a_token_of_a_type_that_is_not_known_is_good_if_it_brings_the_page_s(box
     whose = "The access token is of a kind that is not known"
     assert test(box.url, "OF-ANOTHER-TYPE", **APP) == (
         True,
-        f"{whose}, and brings the own one of the Page {PAGE}; it never ends. {BOTH}",
+        f"{whose}, and brings that of the Page {PAGE}; it never ends. {BOTH}",
     )
     assert test(box.url, "OF-ANOTHER-TYPE", page_id=None, **APP) == (
         True,

@@ -112,7 +112,7 @@ def test_another_page_s_own_token_exports_nothing(box: Sandbox, export: Any) -> 
     first, second = box.pages
     box.add_token("SECOND-S", box.pages[second])
     assert refusal(export, "SECOND-S") == (
-        f"Graph API: the access token is the own one of the Page {second}, not of the Page {first}. "
+        f"Graph API: the access token is that of the Page {second}, not that of the Page {first}. "
         f"Put the token of the Page {first} into the connection, or export the Page {second}."
     )
 

@@ -142,7 +142,7 @@ def test_the_connections_are_listed_and_pass_their_test(shown: Shown) -> None:
         known = ("connection_id", "conn_type", "description", "host", "login", "password", "extra", "port")
         told = shown.api("/connections/test", {name: one[name] for name in known}, "POST")
         assert told["status"], told
-        assert f"brings the own one of the Page {one['login']}" in told["message"]
+        assert f"brings that of the Page {one['login']}" in told["message"]
 
 
 def test_a_click_on_trigger_runs_an_example(shown: Shown) -> None:
