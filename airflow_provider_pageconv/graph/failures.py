@@ -26,6 +26,8 @@ from airflow_provider_pageconv.graph.errors import (
 _LATER = "Try again later"
 _LOOK = "Check the connection's host and port, or try again later"
 _NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+_PLAIN = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+"""How the versions of OpenSSL name an answer that is not encrypted."""
 _CUT = (ConnectionError, EOFError, http.client.IncompleteRead, urllib3.exceptions.ProtocolError)
 
 _MET: tuple[tuple[Callable[[BaseException], bool], str, str], ...] = (
@@ -70,6 +72,11 @@ def failure(error: Exception, base_url: str, timeout: float) -> GraphError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return GraphRequestError(
                 f"the certificate of {server} is not trusted", remedy="Name the CA in REQUESTS_CA_BUNDLE"
+            )
+        if any(isinstance(one, ssl.SSLError) and one.reason in _PLAIN for one in causes):
+            return GraphTransientError(
+                f"{server} does not speak https (a host on this machine may be given with http:// before it)",
+                remedy=_LOOK,
             )
         return GraphTransientError(f"the encrypted connection (TLS) to {server} failed", remedy=_LOOK)
     if any(isinstance(one, requests.exceptions.ProxyError) for one in causes):

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphError, GraphTransientError
 from airflow_provider_pageconv.graph.protocol import Credentials, Request
+from airflow_provider_pageconv.sandbox import Sandbox
 from tests.graph.loopback import response, says, serving
 
 LOOK = "Check the connection's host and port, or try again later."
@@ -136,8 +137,18 @@ def test_a_server_that_falls_silent_half_way() -> None:
         assert said_of(server.url) == f"Graph API: 127.0.0.1:{server.port} said nothing for 0.3 s. {LATER}"
 
 
-def test_a_server_that_does_not_speak_tls() -> None:
-    """As where https is asked of a port that speaks http."""
+def test_a_server_that_speaks_plain_http() -> None:
+    """As where the sandbox's host is given without `http://`."""
+    with Sandbox() as box:
+        said = said_of(box.url.replace("http://", "https://"))
+        assert said == (
+            f"Graph API: {box.url.removeprefix('http://')} does not speak https (a host on this machine may be given with "
+            f"http:// before it). {LOOK}"
+        )
+
+
+def test_a_server_that_hangs_up_when_tls_begins() -> None:
+    """What it speaks cannot be told."""
     with serving(says(response()), hang_up=True) as server:
         said = said_of(server.url.replace("http://", "https://"))
         assert said == f"Graph API: the encrypted connection (TLS) to 127.0.0.1:{server.port} failed. {LOOK}"
