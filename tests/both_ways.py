@@ -34,6 +34,7 @@ class Kept(Output):
             scratch=Path(tempfile.gettempdir()),
             packing=Packing(),
             marks=marks,
+            file_format="jsonl",
             compression="none",
             max_part_records=spec.max_part_records,
             asks_for_details=True,

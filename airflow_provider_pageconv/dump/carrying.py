@@ -229,7 +229,7 @@ class Carrier:
             if not stays:
                 continue
             if writer is None:
-                writer = PartWriter(local, stream, self._spec.compression)
+                writer = self._writer(local, stream)
             unavailable = bool(record.get("_unavailable"))
             writer.write({**record, "_unavailable": unavailable, "_carried": True})
             self._note_carried(stream, record, known)
@@ -313,7 +313,7 @@ class Carrier:
         """Write again those of the messages that waited apart of which no better record stays."""
         for staged in bare:
             local = self._scratch / f"bare-{secrets.token_hex(4)}"
-            writer = PartWriter(local, MESSAGES, self._spec.compression)
+            writer = self._writer(local, MESSAGES)
             for record in self._read(staged.key):
                 [beaten] = known.execute("SELECT worth FROM messages WHERE id = ?", (digest(record["id"]),)).fetchone()
                 if beaten == _CARRIED:
@@ -333,6 +333,9 @@ class Carrier:
             local.unlink()
 
     # ---- files
+
+    def _writer(self, local: Path, stream: str) -> PartWriter:
+        return PartWriter(local, stream, self._spec.compression, file_format=self._spec.file_format)
 
     def _read(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The records of a file in the store.

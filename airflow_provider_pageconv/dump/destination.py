@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart, StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.formats import is_known, suffix
+from airflow_provider_pageconv.dump.formats import is_installed, is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
@@ -127,14 +127,15 @@ class Destination:
         :raises DumpRefused: the published export cannot be read back, or holds more than is asked for.
         """
         where = self._place.manifest
-        if published.get("manifest_version") != MANIFEST_VERSION or not is_known(
-            published.get("file_format"), published.get("compression")
-        ):
+        file_format, compression = published.get("file_format"), published.get("compression")
+        columns = published.get("schema_version")
+        if published.get("manifest_version") != MANIFEST_VERSION or not is_known(file_format, compression, columns):
+            version = "" if columns is None else f", schema version {columns!r}"
             raise DumpRefused(
-                f"The manifest {where} is of version {published.get('manifest_version')!r}, format "
-                f"{published.get('file_format')!r} and compression {published.get('compression')!r}, which this version of "
-                f"the provider does not know: {_OVERWRITE}."
+                f"The manifest {where} is of version {published.get('manifest_version')!r}, format {file_format!r}{version} "
+                f"and compression {compression!r}, which this version of the provider does not know: {_OVERWRITE}."
             )
+        _refuse_unreadable(where, published, f" Otherwise {_OVERWRITE}.")
         for stream in STREAMS:
             had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
             missing = sorted(had - {field_name(one) for one in fields[stream] or ()} - _IN_THE_PATH)
@@ -159,9 +160,15 @@ class Destination:
                 )
 
     def others(self) -> list[Manifest]:
-        """The manifests of the folder's other windows."""
+        """The manifests of the folder's other windows.
+
+        :raises DumpRefused: one cannot be read, or what reads its files is not installed.
+        """
         keys = [entry.key for entry in self._store.list(self._place.manifests) if entry.key != self._place.manifest]
-        return [manifest for key in sorted(keys) if (manifest := self._manifest(key)) is not None]
+        found = {key: manifest for key in sorted(keys) if (manifest := self._manifest(key)) is not None}
+        for key, manifest in found.items():
+            _refuse_unreadable(key, manifest, "")
+        return list(found.values())
 
     def _ways_out(self, window: str) -> str:
         streams = " and ".join(f"{self._place.stream(stream, window)}/" for stream in STREAMS)
@@ -305,3 +312,16 @@ class Destination:
 
 def _paths(manifest: Manifest | None) -> list[str]:
     return [file["path"] for file in manifest["files"]] if manifest else []
+
+
+def _refuse_unreadable(key: str, manifest: Manifest, otherwise: str) -> None:
+    """Refuse to go on without the package that a manifest's files are read with.
+
+    :param otherwise: what can be done in its place, as a sentence behind others.
+    :raises DumpRefused: it is not installed.
+    """
+    if manifest["files"] and not is_installed(str(manifest.get("file_format"))):
+        raise DumpRefused(
+            f"The manifest {key} names files of Parquet, and pyarrow, which reads them, is not installed here: "
+            f"pip install 'airflow-provider-pageconv[parquet]' wherever tasks run.{otherwise}"
+        )

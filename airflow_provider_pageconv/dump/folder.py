@@ -120,6 +120,7 @@ class FolderExport:
             scratch=scratch,
             packing=packing,
             marks={"_page_id": spec.page_id, "_platform": spec.platform, "_folder": folder},
+            file_format=spec.file_format,
             compression=spec.compression,
             max_part_records=spec.max_part_records,
             asks_for_details=asks_for_details(spec),

@@ -6,17 +6,25 @@ import contextlib
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, Protocol
 
 from airflow_provider_pageconv import json_text
+from airflow_provider_pageconv.dump import parquet, schema
 from airflow_provider_pageconv.dump.packing import PIECE, Packing
 from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.dump.store_errors import told
 
-_SUFFIXES = {("jsonl", "gzip"): ".jsonl.gz", ("jsonl", "none"): ".jsonl"}
+JSONL, PARQUET = "jsonl", "parquet"
+
+_SUFFIXES = {
+    (JSONL, "gzip"): ".jsonl.gz",
+    (JSONL, "none"): ".jsonl",
+    # A file of Parquet tells its compression itself, and engines go by this ending.
+    **{(PARQUET, compression): ".parquet" for compression in parquet.COMPRESSIONS},
+}
 
 
 class DamagedFile(Exception):  # noqa: N818 - what was found, not a fault of ours
@@ -31,9 +39,19 @@ def suffix(file_format: str, compression: str) -> str:
     return _SUFFIXES[file_format, compression]
 
 
-def is_known(file_format: object, compression: object) -> bool:
+def is_known(file_format: object, compression: object, schema_version: object) -> bool:
     """Whether files of this kind can be read back."""
-    return (file_format, compression) in _SUFFIXES
+    return (file_format, compression) in _SUFFIXES and schema_version == version_of(str(file_format))
+
+
+def is_installed(file_format: str) -> bool:
+    """Whether what reads and writes this format can be found on this machine."""
+    return file_format != PARQUET or parquet.is_installed()
+
+
+def version_of(file_format: str) -> int | None:
+    """The version of the columns that files of this format have; ``None`` where they have none."""
+    return schema.VERSION if file_format == PARQUET else None
 
 
 @dataclass(frozen=True)
@@ -51,23 +69,49 @@ class Part:
     sha256: str
 
 
+class _Packer(Protocol):
+    """Makes the bytes of a file of lines of JSON."""
+
+    def compress(self, lines: bytes | bytearray, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Plain:
+    """Leaves them as they are."""
+
+    def compress(self, lines: bytes | bytearray) -> bytes:
+        return bytes(lines)
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _packer(stream: str, file_format: str, compression: str) -> _Packer:
+    if file_format == PARQUET:
+        return parquet.ParquetPacker(stream, compression)
+    # A gzip file without a time, so that the same records make the same bytes.
+    return zlib.compressobj(6, zlib.DEFLATED, 31) if compression == "gzip" else _Plain()
+
+
 class PartWriter:
-    """Writes the records of one part into a local file of JSON Lines.
+    """Writes the records of one part into a local file. Whatever the format, they come as lines of JSON.
 
     :param path: where; must not exist.
-    :param compression: ``gzip`` or ``none``.
+    :param compression: one that the format has.
     :param packing: the worker thread that compresses and writes; without one it is done where it is asked for.
     """
 
-    def __init__(self, path: Path, stream: str, compression: str, packing: Packing | None = None) -> None:
+    def __init__(
+        self, path: Path, stream: str, compression: str, packing: Packing | None = None, *, file_format: str = JSONL
+    ) -> None:
         self.path = path
         self.stream = stream
         self.records = 0
         self._told = f"write {path}, which lies among the temporary files of the worker"
         with told(self._told):
             self._file = path.open("xb")
-        # A gzip file without a time, so that the same records make the same bytes.
-        self._packer = zlib.compressobj(6, zlib.DEFLATED, 31) if compression == "gzip" else None
+        self._packer = _packer(stream, file_format, compression)
         self._packing = packing
         self._buffer = bytearray()
         self._sha256 = hashlib.sha256()
@@ -113,20 +157,22 @@ class PartWriter:
 
     def _pack(self, piece: bytearray) -> None:
         if self._failed is None:
-            self._put(self._packer.compress(piece) if self._packer else piece)
+            self._put(lambda: self._packer.compress(piece))
 
-    def _put(self, data: bytes | bytearray) -> None:
+    def _put(self, make: Callable[[], bytes]) -> None:
         try:
+            data = make()
             with told(self._told):
                 self._file.write(data)
         except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
             self._failed = error
+            return
         self._sha256.update(data)
         self._size += len(data)
 
     def _finish(self) -> Part:
-        if self._packer:
-            self._put(self._packer.flush())
+        if self._failed is None:
+            self._put(self._packer.flush)
         if self._failed is not None:
             self._leave()
             raise self._failed
@@ -141,19 +187,22 @@ class PartWriter:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a local data file, one by one, whatever its compression.
+    """The records of a local data file, one by one, whatever its format and compression.
 
     :raises DamagedFile: it is not what it should be.
     """
     with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
+        begins = raw.read(len(parquet.MAGIC))
         raw.seek(0)
-        lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
         try:
-            for text in lines:
-                record = json_text.read(text)
+            for record in parquet.read_parquet(path) if begins == parquet.MAGIC else _read_lines(raw, begins):
                 if not isinstance(record, dict) or not isinstance(record.get("id"), str):
                     raise DamagedFile("it holds what is no record")
                 yield record
         except (ValueError, EOFError, OSError, zlib.error) as error:
             raise DamagedFile(str(error) or type(error).__name__) from None
+
+
+def _read_lines(raw: BinaryIO, begins: bytes) -> Iterator[Any]:
+    lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if begins[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]
+    return (json_text.read(text) for text in lines)

@@ -57,6 +57,7 @@ def describe(
         "truncated_edges": dict(progress.truncated),
         "file_format": spec.file_format,
         "compression": spec.compression,
+        "schema_version": spec.schema_version,
         "graph_version": progress.graph_version,
         "api_calls": progress.api_calls,
         "waited_seconds": round(progress.waited_seconds, 3),

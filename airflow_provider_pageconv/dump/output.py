@@ -37,6 +37,7 @@ class Output:
         scratch: Path,
         packing: Packing,
         marks: Mapping[str, str],
+        file_format: str,
         compression: str,
         max_part_records: int,
         asks_for_details: bool,
@@ -44,7 +45,7 @@ class Output:
         self._progress = progress
         self._scratch, self._packing = scratch, packing
         self._marks = {**marks, "_export_id": progress.export_id}
-        self._compression = compression
+        self._file_format, self._compression = file_format, compression
         self._max_part_records = max_part_records
         self._asks_for_details = asks_for_details
         self._writers: dict[tuple[str, str], PartWriter] = {}
@@ -112,7 +113,9 @@ class Output:
         writer = self._writers.get((stream, kind))
         if writer is None:
             local = self._scratch / f"{stream}-{secrets.token_hex(4)}"
-            writer = self._writers[stream, kind] = PartWriter(local, stream, self._compression, self._packing)
+            writer = self._writers[stream, kind] = PartWriter(
+                local, stream, self._compression, self._packing, file_format=self._file_format
+            )
         if records > 1 and writer.records + records > self._max_part_records:
             for one in lines.splitlines(keepends=True):
                 self._write(stream, kind, one)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from airflow_provider_pageconv.dump.formats import version_of
 from airflow_provider_pageconv.dump.window import Window
 
 
@@ -44,6 +45,11 @@ class Spec:
     notes: tuple[str, ...] = ()
 
     @property
+    def schema_version(self) -> int | None:
+        """The version of the files' columns; ``None`` where the format has none."""
+        return version_of(self.file_format)
+
+    @property
     def counts_messages(self) -> bool:
         """Whether all messages of every conversation are owed, so that ``message_count`` says how many."""
         return self.messages and self.window.since is None and self.window.until is None
@@ -53,6 +59,8 @@ class Spec:
         deciding = asdict(replace(self, page_size=0, keep_deleted=True, overwrite=False, run_key={}))
         for name in ("on_empty", "api_version", "notes"):
             del deciding[name]
+        if self.schema_version is not None:
+            deciding["schema_version"] = self.schema_version
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def staging_name(self) -> str:

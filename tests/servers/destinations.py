@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec
 
+from tests.servers import parquet_files
 from tests.servers.seaweedfs import S3Server
 
 S3_CONNECTION = "pageconv_test_s3"
@@ -76,6 +77,8 @@ class Destination:
     def lines(self, name: str) -> list[dict[str, Any]]:
         """Return the records of one part file."""
         content = self.read(name)
+        if name.endswith(".parquet"):
+            return parquet_files.nodes(content, name.partition("/")[0])
         if name.endswith(".gz"):
             content = gzip.decompress(content)
         # Only LF ends a record: `splitlines()` would also cut at U+2028.
