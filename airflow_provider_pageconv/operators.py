@@ -73,8 +73,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param conversation_fields: Graph API fields of conversations; the documented ones if left out.
     :param message_fields: Graph API fields of messages; the documented ones if left out.
     :param page_size: the most nodes to ask for at once.
-    :param file_format: ``jsonl``.
-    :param compression: ``gzip`` (also if left out) or ``none``.
+    :param file_format: ``jsonl``, or ``parquet``, which needs the extra of that name. Days in either lie side by side.
+    :param compression: of ``jsonl`` ``gzip`` (also if left out) or ``none``; of ``parquet`` ``zstd`` (also if left out),
+        ``gzip``, ``snappy`` or ``none``.
     :param max_part_records: the most records in one file.
     :param keep_deleted: whether a replaced export's records stay that the API is seen not to list any more. What was not
         looked for always stays.

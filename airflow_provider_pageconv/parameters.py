@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 from typing import Any
 
 from airflow_provider_pageconv.compat import AirflowFailException
 from airflow_provider_pageconv.graph.names import FOLDERS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up
 
-COMPRESSIONS = ("gzip", "none")
-FILE_FORMATS = ("jsonl",)
+COMPRESSIONS = {"jsonl": ("gzip", "none"), "parquet": ("zstd", "gzip", "snappy", "none")}
+"""By format; the first is taken where none is named."""
+
+FILE_FORMATS = tuple(COMPRESSIONS)
 LONGEST_SETTLE = timedelta(days=366)
 ON_EMPTY = ("warn", "ok", "fail")
 ON_RATE_LIMIT = ("reschedule", "defer", "wait", "fail")
@@ -206,11 +209,24 @@ def optional_duration(name: str, value: Any) -> timedelta | None:
 
 
 def file_format(name: str, value: Any) -> str:
-    return _one_of(name, value, FILE_FORMATS)
+    chosen = _one_of(name, value, FILE_FORMATS)
+    # Only looked for: loaded it is when a task writes with it, and not whenever its DAG file is parsed.
+    if chosen == "parquet" and find_spec("pyarrow") is None:
+        raise ParameterError(
+            f"{name} is {value!r}: it needs a package that is not installed here: "
+            "pip install 'airflow-provider-pageconv[parquet]' wherever DAG files are parsed and tasks run."
+        )
+    return chosen
 
 
-def compression(name: str, value: Any) -> str:
-    return "gzip" if value is None else _one_of(name, value, COMPRESSIONS)
+def compression(name: str, value: Any, file_formats: Sequence[str] = FILE_FORMATS) -> str | None:
+    """A compression that one of these formats has; ``None`` for the format's own."""
+    if value is None:
+        return None
+    if not any(value in COMPRESSIONS[one] for one in file_formats):
+        each = ", ".join(f"{_either(some)} with {one!r}" for one, some in COMPRESSIONS.items())
+        raise refuse(name, value, f"{each}, or None for the first of them")
+    return str(value)
 
 
 def on_empty(name: str, value: Any) -> str:
@@ -229,8 +245,12 @@ def connection_id(name: str, value: Any) -> str:
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
-        raise refuse(name, value, " or ".join(repr(one) for one in allowed))
+        raise refuse(name, value, _either(allowed))
     return str(value)
+
+
+def _either(allowed: Sequence[str]) -> str:
+    return " or ".join(repr(one) for one in allowed)
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -300,6 +320,9 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
         if wrong:
             allowed = ", ".join(FOLDERS[checked["platform"]])
             raise refuse("folders", values["folders"], f"on {checked['platform']} some of {allowed}, or None")
+    if "file_format" in checked and "compression" in checked:
+        chosen = checked["file_format"]
+        checked["compression"] = compression("compression", checked["compression"], [chosen]) or COMPRESSIONS[chosen][0]
     since, until = checked.get("since"), checked.get("until")
     if since is not None and until is not None:
         check_order(since, until)

@@ -151,6 +151,16 @@ def check_compression(place: Destination, box: Sandbox) -> None:
         assert place.read(file["path"]).startswith(b"{")
 
 
+def check_parquet(place: Destination, box: Sandbox) -> None:
+    manifests = place.manifests().values()
+    files = [file for manifest in manifests for file in manifest["files"]]
+    assert files
+    assert {manifest["compression"] for manifest in manifests} == {"zstd"}
+    for file in files:
+        assert file["path"].endswith(".parquet")
+        assert len(place.lines(file["path"])) == file["records"]
+
+
 def check_person(place: Destination, box: Sandbox) -> None:
     found = place.records("conversations")
     assert found
@@ -162,6 +172,7 @@ CHECKS = {
     "Conversations without messages": check_without_messages,
     "Fields of your own": check_fields,
     "Compression": check_compression,
+    "Parquet": check_parquet,
     "One person": check_person,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pageconv import parameters
+from airflow_provider_pageconv.dump import formats
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator
@@ -22,6 +25,7 @@ AN_ID = "an id of the Graph API (letters, digits, '.', '_' and '-'), or None"
 FOLDERS = "a list of some of inbox, other, page_done, spam, each once; or None for all of them"
 MOMENT = "a datetime with a time zone, ISO 8601 text with one such as '2026-11-21T00:00:00Z', or None"
 FIELDS = "names of Graph API fields, such as 'id,participants', or None"
+COMPRESSION = "'gzip' or 'none' with 'jsonl', 'zstd' or 'gzip' or 'snappy' or 'none' with 'parquet', or None for the first of them"
 NAIVE = datetime(2026, 11, 21)  # noqa: DTZ001 - that is the point
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -43,8 +47,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("conversation_fields", "id,messages{id}", "fields of conversations; messages have their own, message_fields"),
     *(("page_size", value, "a whole number, 1 or more") for value in (0, -1, 2.5, "100", True, None)),
     *(("max_part_records", value, "a whole number, 1 or more") for value in (0, "1", False)),
-    *(("file_format", value, "'jsonl'") for value in ("csv", None, "JSONL")),
-    *(("compression", value, "'gzip' or 'none'") for value in ("zstd", "", False)),
+    *(("file_format", value, "'jsonl' or 'parquet'") for value in ("csv", None, "JSONL")),
+    *(("compression", value, COMPRESSION) for value in ("lz4", "", False)),
     *(("overwrite", value, "True or False") for value in (0, "yes")),
     *(("on_rate_limit", value, "'reschedule' or 'defer' or 'wait' or 'fail'") for value in ("sleep", None)),
     *(("rate_limit_timeout", value, "a timedelta, 0 or longer") for value in (24, None)),
@@ -208,6 +212,58 @@ def test_folders_of_one_platform_are_refused_on_the_other() -> None:
     )
 
 
+@pytest.mark.parametrize("file_format, value", [("jsonl", "zstd"), ("jsonl", "snappy")])
+def test_a_compression_that_only_another_format_has_is_refused(file_format: str, value: str) -> None:
+    """Also where tasks are mapped and both are known; where only one is, the other one may still come."""
+    for make in (operator, PageConversationsToObjectStorageOperator.partial):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole sentence is compared
+            make(task_id="export", destination="file:///data", file_format=file_format, compression=value)
+        assert str(caught.value) == _sentence("compression", value, COMPRESSION)
+    with DAG("mapped", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        mapped = PageConversationsToObjectStorageOperator.partial(
+            task_id="export", destination="file:///data", compression=value
+        ).expand(file_format=["parquet"])
+    assert mapped.unmap({"file_format": "parquet"}).compression == value
+
+
+@pytest.mark.parametrize("file_format, compression", [("jsonl", "gzip"), ("parquet", "zstd")])
+def test_a_format_brings_its_own_compression(file_format: str, compression: str) -> None:
+    """Where none is named."""
+    checked = parameters.check({"file_format": file_format, "compression": None})
+    assert checked == {"file_format": file_format, "compression": compression}
+
+
+def test_formats_and_compressions_are_those_that_can_be_written() -> None:
+    """What a task may name, and what the export knows how to name, write and read back."""
+    known = [(file_format, one) for file_format, some in parameters.COMPRESSIONS.items() for one in some]
+    assert sorted(known) == sorted(formats._SUFFIXES)
+
+
+def test_parquet_without_pyarrow_is_refused_when_the_dag_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence with the command that helps; JSON Lines do not need it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    operator("file:///data")
+    for make in (operator, PageConversationsToObjectStorageOperator.partial):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole sentence is compared
+            make(task_id="export", destination="file:///data", file_format="parquet")
+        assert str(caught.value) == (
+            "file_format is 'parquet': it needs a package that is not installed here: "
+            "pip install 'airflow-provider-pageconv[parquet]' wherever DAG files are parsed and tasks run."
+        )
+
+
+def test_a_dag_file_with_parquet_does_not_load_it() -> None:
+    """It is looked for, no more: DAG files are parsed all day."""
+    code = (
+        "import sys\n"
+        "from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator as Export\n"
+        "Export(task_id='export', destination='file:///data', file_format='parquet')\n"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'pyarrow'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_no_page_is_an_error_that_says_where_to_name_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the task nor the connection does."""
     monkeypatch.setenv(CONNECTION, connection(None))
@@ -235,6 +291,8 @@ def test_no_page_is_an_error_that_says_where_to_name_one(monkeypatch: pytest.Mon
         {"conversation_fields": "id,participants{id,name}"},
         {"message_fields": ["id", "attachments.limit(5){id,image_data{url}}"]},
         {"compression": "none"},
+        {"file_format": "parquet"},
+        *({"file_format": "parquet", "compression": value} for value in (None, "zstd", "gzip", "snappy", "none")),
         {"release_slot_after": None},
     ],
     ids=str,
