@@ -86,8 +86,8 @@ parsed AS (
             "conversations_unavailable": "BIGINT", "conversations_incomplete": "BIGINT",
             "conversations_carried": "BIGINT", "messages_carried": "BIGINT", "messages_gone": "BIGINT",
             "files": [{"path": "VARCHAR", "stream": "VARCHAR", "records": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR"}],
-            "file_format": "VARCHAR", "compression": "VARCHAR", "export_id": "VARCHAR", "run_key": "JSON", "fields": "JSON",
-            "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE", "warnings": ["VARCHAR"],
+            "file_format": "VARCHAR", "compression": "VARCHAR", "schema_version": "INTEGER", "export_id": "VARCHAR", "run_key": "JSON",
+            "fields": "JSON", "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE", "warnings": ["VARCHAR"],
             "provider_version": "VARCHAR"
         }') END AS says
     FROM texts
@@ -97,10 +97,13 @@ FROM parsed
 -- Better no answer than one in which a window is missing.
 WHERE CASE
     WHEN says.files IS NULL THEN error('The manifest ' || manifest || ' cannot be read.')
-    WHEN says.manifest_version IS DISTINCT FROM 1 OR says.file_format IS DISTINCT FROM 'jsonl' THEN
+    WHEN says.manifest_version IS DISTINCT FROM 1 OR NOT coalesce(
+        says.file_format = 'jsonl' OR (says.file_format = 'parquet' AND says.schema_version = 1), false
+    ) THEN
         error(concat(
             'The manifest ', manifest, ' is of version ', coalesce(says.manifest_version::VARCHAR, 'unknown'), ' and names files of format ',
-            coalesce(says.file_format, 'unknown'), ', which these views do not know: take those of the provider that wrote it.'))
+            coalesce(says.file_format, 'unknown'), coalesce(' with columns of version ' || says.schema_version::VARCHAR, ''),
+            ', which these views do not know: take those of the provider that wrote it.'))
     ELSE true
 END;
 
@@ -128,13 +131,15 @@ ORDER BY platform, page_id, folder, since;
 
 -- ---- the streams, record by record
 
-CREATE OR REPLACE TEMP MACRO pageconv_files(wanted) AS (
+CREATE OR REPLACE TEMP MACRO pageconv_files(wanted, wanted_format) AS (
     SELECT list(pageconv_pattern(getvariable('pageconv_root')) || '/' || file.path ORDER BY file.path)
-    FROM (SELECT unnest(says.files) AS file FROM pageconv_manifests)
-    WHERE file.stream = wanted);
+    FROM (SELECT says.file_format AS file_format, unnest(says.files) AS file FROM pageconv_manifests)
+    WHERE file.stream = wanted AND file_format = wanted_format);
 
-SET VARIABLE pageconv_conversation_files = pageconv_files('conversations');
-SET VARIABLE pageconv_message_files = pageconv_files('messages');
+SET VARIABLE pageconv_conversation_files = pageconv_files('conversations', 'jsonl');
+SET VARIABLE pageconv_message_files = pageconv_files('messages', 'jsonl');
+SET VARIABLE pageconv_conversation_tables = pageconv_files('conversations', 'parquet');
+SET VARIABLE pageconv_message_tables = pageconv_files('messages', 'parquet');
 
 -- Lines of JSON are read as lines, so that no shape of any value can stop the reader; what parts the columns of this
 -- one-column table stands in no JSON.
@@ -148,9 +153,132 @@ END;
 SET VARIABLE pageconv_read_conversations = pageconv_reading('pageconv_conversation_files');
 SET VARIABLE pageconv_read_messages = pageconv_reading('pageconv_message_files');
 
+-- Of a row of Parquet the line is made that JSON Lines would have, as docs/schema.md says: what is null is not there, and what
+-- stands in _extra counts. So there is one way from a record to the views' columns.
+CREATE OR REPLACE TEMP MACRO pageconv_raw(name, json) AS '"' || name || '":' || json;
+CREATE OR REPLACE TEMP MACRO pageconv_member(name, value) AS '"' || name || '":' || to_json(value);
+CREATE OR REPLACE TEMP MACRO pageconv_edge(items) AS '{"data":[' || array_to_string(items, ',') || ']}';
+
+CREATE OR REPLACE TEMP MACRO pageconv_person(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('id', o.id), pageconv_member('name', o.name), pageconv_member('email', o.email),
+    pageconv_member('username', o.username)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_people(people) AS pageconv_edge([pageconv_person(o) FOR o IN people]);
+
+CREATE OR REPLACE TEMP MACRO pageconv_image(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('width', o.width), pageconv_member('height', o.height), pageconv_member('max_width', o.max_width),
+    pageconv_member('max_height', o.max_height), pageconv_member('url', o.url), pageconv_member('preview_url', o.preview_url),
+    pageconv_member('animated_gif_url', o.animated_gif_url),
+    pageconv_member('animated_gif_preview_url', o.animated_gif_preview_url), pageconv_member('image_type', o.image_type),
+    pageconv_member('render_as_sticker', o.render_as_sticker)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_video(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('width', o.width), pageconv_member('height', o.height), pageconv_member('length', o.length),
+    pageconv_member('video_type', o.video_type), pageconv_member('url', o.url), pageconv_member('preview_url', o.preview_url),
+    pageconv_member('rotation', o.rotation)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_template(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('title', o.title), pageconv_member('subtitle', o.subtitle), pageconv_member('media_url', o.media_url),
+    pageconv_raw('cta', o.cta)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_attachment(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('id', o.id), pageconv_member('type', o.type), pageconv_member('name', o.name),
+    pageconv_member('title', o.title), pageconv_member('mime_type', o.mime_type), pageconv_member('size', o.size),
+    pageconv_member('url', o.url), pageconv_member('file_url', o.file_url),
+    pageconv_raw('image_data', pageconv_image(o.image_data)), pageconv_raw('video_data', pageconv_video(o.video_data)),
+    pageconv_raw('generic_template', pageconv_template(o.generic_template))
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_share(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('id', o.id), pageconv_member('type', o.type), pageconv_member('url', o.url),
+    pageconv_member('title', o.title), pageconv_member('link', o.link), pageconv_member('name', o.name),
+    pageconv_member('description', o.description), pageconv_raw('template', o.template)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_reaction(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('reaction', o.reaction), pageconv_member('emoji', o.emoji),
+    pageconv_raw('users', '[' || array_to_string([pageconv_person(p) FOR p IN o.users], ',') || ']')
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_told_by(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('link', o.link), pageconv_member('id', o.id)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_story(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_raw('mention', pageconv_told_by(o.mention)), pageconv_raw('reply_to', pageconv_told_by(o.reply_to))
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_reply(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('mid', o.mid), pageconv_member('is_self_reply', o.is_self_reply)
+) || '}' END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_group(o) AS CASE WHEN o IS NOT NULL THEN '{' || concat_ws(',',
+    pageconv_member('id', o.id), pageconv_member('name', o.name)
+) || '}' END;
+
+-- Of a value that stands in _extra nothing is taken from its column.
+CREATE OR REPLACE TEMP MACRO pageconv_unless(extra, name, json) AS
+    CASE WHEN extra IS NULL OR NOT list_contains(extra, name) THEN pageconv_raw(name, json) END;
+
+CREATE OR REPLACE TEMP MACRO pageconv_moment(moment, form) AS to_json(strftime(make_timestamp(epoch_us(moment::TIMESTAMPTZ)), form));
+
+CREATE OR REPLACE TEMP MACRO pageconv_ours(r, extra) AS concat_ws(',',
+    pageconv_unless(extra, '_page_id', to_json(r._page_id)), pageconv_unless(extra, '_platform', to_json(r._platform)),
+    pageconv_unless(extra, '_folder', to_json(r._folder)),
+    pageconv_unless(extra, '_fetched_at', pageconv_moment(r._fetched_at, '%Y-%m-%dT%H:%M:%S.%gZ')),
+    pageconv_unless(extra, '_export_id', to_json(r._export_id)),
+    pageconv_unless(extra, '_unavailable', to_json(r._unavailable)), pageconv_unless(extra, '_carried', to_json(r._carried)),
+    r._extra[2:-2]
+);
+
+CREATE OR REPLACE TEMP MACRO pageconv_conversation_line(r, extra) AS '{' || concat_ws(',',
+    pageconv_unless(extra, 'id', to_json(r.id)),
+    pageconv_unless(extra, 'updated_time', pageconv_moment(r.updated_time, '%Y-%m-%dT%H:%M:%S+0000')),
+    pageconv_unless(extra, 'message_count', to_json(r.message_count)),
+    pageconv_unless(extra, 'unread_count', to_json(r.unread_count)), pageconv_unless(extra, 'snippet', to_json(r.snippet)),
+    pageconv_unless(extra, 'name', to_json(r.name)), pageconv_unless(extra, 'link', to_json(r.link)),
+    pageconv_unless(extra, 'scoped_thread_key', to_json(r.scoped_thread_key)),
+    pageconv_unless(extra, 'can_reply', to_json(r.can_reply)), pageconv_unless(extra, 'is_owner', to_json(r.is_owner)),
+    pageconv_unless(extra, 'is_subscribed', to_json(r.is_subscribed)),
+    pageconv_unless(extra, 'participants', pageconv_people(r.participants)),
+    pageconv_unless(extra, 'former_participants', pageconv_people(r.former_participants)),
+    pageconv_unless(extra, 'senders', pageconv_people(r.senders)),
+    pageconv_unless(extra, 'linked_group', pageconv_group(r.linked_group)),
+    pageconv_unless(extra, 'wallpaper', to_json(r.wallpaper)), pageconv_ours(r, extra)
+) || '}';
+
+CREATE OR REPLACE TEMP MACRO pageconv_message_line(r, extra) AS '{' || concat_ws(',',
+    pageconv_unless(extra, 'id', to_json(r.id)), pageconv_unless(extra, '_conversation_id', to_json(r._conversation_id)),
+    pageconv_unless(extra, 'created_time', pageconv_moment(r.created_time, '%Y-%m-%dT%H:%M:%S+0000')),
+    pageconv_unless(extra, 'from', pageconv_person(r."from")), pageconv_unless(extra, 'to', pageconv_people(r."to")),
+    pageconv_unless(extra, 'message', to_json(r.message)),
+    pageconv_unless(extra, 'tags', pageconv_edge(['{' || pageconv_member('name', tag) || '}' FOR tag IN r.tags])),
+    pageconv_unless(extra, 'attachments', pageconv_edge([pageconv_attachment(o) FOR o IN r.attachments])),
+    pageconv_unless(extra, 'shares', pageconv_edge([pageconv_share(o) FOR o IN r.shares])),
+    pageconv_unless(extra, 'sticker', to_json(r.sticker)), pageconv_unless(extra, 'story', pageconv_story(r.story)),
+    pageconv_unless(extra, 'reactions', pageconv_edge([pageconv_reaction(o) FOR o IN r.reactions])),
+    pageconv_unless(extra, 'is_unsupported', to_json(r.is_unsupported)),
+    pageconv_unless(extra, 'reply_to', pageconv_reply(r.reply_to)), pageconv_ours(r, extra)
+) || '}';
+
+CREATE OR REPLACE TEMP MACRO pageconv_reading_rows(variable, line) AS CASE
+    WHEN getvariable(variable) IS NULL THEN 'SELECT '''' AS line, '''' AS filename WHERE false'
+    ELSE 'SELECT ' || line || '(r, json_keys(pageconv_json(r._extra))) AS line, r.filename AS filename FROM read_parquet('
+        'getvariable(''' || variable || '''), filename = true, hive_partitioning = false) AS r'
+END;
+
+SET VARIABLE pageconv_read_conversation_rows = pageconv_reading_rows('pageconv_conversation_tables', 'pageconv_conversation_line');
+SET VARIABLE pageconv_read_message_rows = pageconv_reading_rows('pageconv_message_tables', 'pageconv_message_line');
+
 CREATE OR REPLACE TEMP VIEW pageconv_conversations AS
 WITH lines AS (
     SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_conversations'))
+    UNION ALL
+    SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_conversation_rows'))
 ),
 nodes AS (
     SELECT line, filename, json_transform(line, '{
@@ -182,6 +310,8 @@ FROM nodes;
 CREATE OR REPLACE TEMP VIEW pageconv_messages AS
 WITH lines AS (
     SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_messages'))
+    UNION ALL
+    SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_message_rows'))
 ),
 nodes AS (
     SELECT line, filename, json_transform(line, '{

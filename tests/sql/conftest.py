@@ -12,12 +12,13 @@ from tests.operators.running import CONNECTION, connection
 from tests.sql.story import Story, sandbox, tell
 
 
-@pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+@pytest.fixture(scope="session", params=["lines", "lines and Parquet"])
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """What was exported; whoever changes it works on a copy."""
+    parquet = request.param != "lines"
     with pytest.MonkeyPatch.context() as patch, sandbox() as box:
         patch.setenv(CONNECTION, connection(box, token=box.user_token))
-        yield tell(box, tmp_path_factory.mktemp("story"))
+        yield tell(box, tmp_path_factory.mktemp("story"), parquet=parquet)
 
 
 @pytest.fixture

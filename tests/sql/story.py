@@ -45,6 +45,9 @@ ODD = {
 }
 """Fields of a message in shapes that nobody foresaw."""
 
+STILL_LINES = ("backfill", "day-3", "other on Instagram")
+"""Exports in JSON Lines also where the others are in Parquet; the third day is exported again in the other format."""
+
 Key = tuple[str, str, str]
 """Platform, Page and id."""
 
@@ -62,6 +65,7 @@ class Story:
     :param conversations: the nodes of all conversations that are owed, as they were given last.
     :param true: the nodes of all messages that ever were, in full, bare ids included.
     :param summaries: what the tasks returned, in their order.
+    :param parquet: whether most exports are in Parquet.
     """
 
     box: Sandbox
@@ -72,6 +76,7 @@ class Story:
     true: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
     summaries: list[dict[str, Any]] = field(default_factory=list)
     marked: dict[str, list[str]] = field(default_factory=dict)
+    parquet: bool = False
 
     def day(self, number: int) -> dict[str, datetime]:
         """Return the window of a day, which counts from 1."""
@@ -101,6 +106,8 @@ class Story:
         window = {end: options.get(end) for end in ("since", "until")}
         data = self.box.data(page_id)
         self._note(page_id, platform, data, owed(data, platform=platform, messages=messages, **window))
+        if self.parquet and name not in STILL_LINES:
+            options = {"file_format": "parquet", **options}
         summary = run(
             f"file://{self.files.root}", name, page_id=page_id, platform=platform, messages=messages, **options
         )
@@ -122,10 +129,10 @@ class Story:
         return self.files.records(stream)
 
 
-def tell(box: Sandbox, folder: Path) -> Story:
+def tell(box: Sandbox, folder: Path, *, parquet: bool = False) -> Story:
     """Let the week pass."""
     start = midnight()
-    story = Story(box, local(folder / ROOT), start)
+    story = Story(box, local(folder / ROOT), start, parquet=parquet)
     page = box.page
     box.rules.date = "page"
     in_inbox = [thread["node"]["id"] for thread in box.data()["threads"] if thread["folder"] == "inbox"]

@@ -177,6 +177,7 @@ def test_a_bucket_is_read_through_fsspec(
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("story", ["lines"], indirect=True)
 def test_data_frames_hold_what_the_views_hold(library: str, story: Story, database: duckdb.DuckDBPyConnection) -> None:
     """Each message once, at its best, with its time whatever form it came in."""
     messages = executed(block("python", f"import {library} as"), story.files.root)["messages"]

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from airflow_provider_pageconv.dump.formats import PartWriter, version_of
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sql import views
 from airflow_provider_pageconv.times import EARLIEST, moment, seconds
@@ -22,6 +23,7 @@ from tests.sql.story import DAY, HALF, ODD, TEXTS, Key, Story
 
 Database = duckdb.DuckDBPyConnection
 
+FORMATS = ("jsonl", "parquet")
 VIEWS = ("exports", "gaps", "conversations_current", "messages")
 NUMBERS = (
     "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
@@ -131,6 +133,7 @@ def data_set(
     stream: str = "messages",
     place: tuple[str, str, str] = ("messenger", "1", "inbox"),
     first: int = 0,
+    file_format: str = "jsonl",
     **more: Any,
 ) -> Path:
     """Write a data set by hand: days of a folder, with these records of one stream.
@@ -144,13 +147,19 @@ def data_set(
         since = datetime(2026, 11, 20, tzinfo=timezone.utc) + number * DAY
         window = f"window={since:%Y%m%dT%H%M%SZ}--{since + DAY:%Y%m%dT%H%M%SZ}"
         partition = f"platform={platform}/page_id={page_id}/folder={folder}"
-        file = root / stream / partition / window / f"e-{number}.jsonl"
+        file = root / stream / partition / window / f"e-{number}.{file_format}"
         file.parent.mkdir(parents=True)
-        file.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+        if file_format == "jsonl":
+            file.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+        else:
+            writer = PartWriter(file, stream, "zstd", file_format=file_format)
+            for one in records:
+                writer.write(one)
+            writer.close()
         manifest = root / "_manifests" / partition / f"{window}.json"
         manifest.parent.mkdir(parents=True, exist_ok=True)
         says = {
-            "manifest_version": 1, "file_format": "jsonl", "platform": platform, "page_id": page_id, "folder": folder,
+            "manifest_version": 1, "file_format": file_format, "schema_version": version_of(file_format), "platform": platform, "page_id": page_id, "folder": folder,
             "since": f"{since:%Y-%m-%dT%H:%M:%SZ}", "until": f"{since + DAY:%Y-%m-%dT%H:%M:%SZ}",
             "files": [{"path": file.relative_to(root).as_posix(), "stream": stream, "records": len(records), "bytes": 1}],
             **more,
@@ -182,12 +191,13 @@ UNREADABLE = {"created_time": "yesterday"}
     ],
 )
 @pytest.mark.parametrize("better_first", [True, False])
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_of_two_records_the_better_one_is_chosen(
-    better: dict[str, Any], worse: dict[str, Any], better_first: bool, tmp_path: Path
+    better: dict[str, Any], worse: dict[str, Any], better_first: bool, file_format: str, tmp_path: Path
 ) -> None:
     """Whichever window it stands in."""
     pair = [[record(1, **better)], [record(2, **worse)]]
-    database = look(data_set(tmp_path, *(pair if better_first else pair[::-1])))
+    database = look(data_set(tmp_path, *(pair if better_first else pair[::-1]), file_format=file_format))
     assert [row["message"] for row in rows(database, "FROM messages")] == ["1"]
 
 
@@ -243,7 +253,10 @@ ANYTHING = [
 
 @pytest.mark.parametrize("value", ANYTHING, ids=str)
 @pytest.mark.parametrize("stream", ["messages", "conversations"])
-def test_any_value_in_any_field_of_the_api_hurts_nobody(stream: str, value: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_any_value_in_any_field_of_the_api_hurts_nobody(
+    file_format: str, stream: str, value: Any, tmp_path: Path
+) -> None:
     """Every column is answered, and the id is what it was."""
     view = {"messages": "messages", "conversations": "conversations_current"}[stream]
     names = {
@@ -257,7 +270,7 @@ def test_any_value_in_any_field_of_the_api_hurts_nobody(stream: str, value: Any,
     odd = {
         name: value for name in names if name != "id" and not name.startswith("_") and name not in ("from_id", "record")
     }
-    root = data_set(tmp_path / "data", [{**ours, **odd}], stream=stream)
+    root = data_set(tmp_path / "data", [{**ours, **odd}], stream=stream, file_format=file_format)
     [row] = rows(look(root), f"FROM {view}")
     assert (row["id"], row["_page_id"]) == ("m_1", "1")
     assert json.loads(row["record"]) == json.loads(json.dumps({**ours, **odd}))
@@ -278,11 +291,12 @@ TIMES = [
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
-def test_times_are_read_as_the_export_reads_them(zone: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_times_are_read_as_the_export_reads_them(file_format: str, zone: str, tmp_path: Path) -> None:
     """In every form that the API was seen to use, to the microsecond; what is no time for the export is NULL; in any session."""
     for stream, name in (("messages", "created_time"), ("conversations", "updated_time")):
         ours = [record(0, **{"id": str(number), name: time, **EARLIER}) for number, time in enumerate(TIMES)]
-        database = look(data_set(tmp_path / stream, ours, stream=stream))
+        database = look(data_set(tmp_path / stream, ours, stream=stream, file_format=file_format))
         database.execute(f"SET TimeZone = '{zone}'")
         view = {"messages": "messages", "conversations": "conversations_current"}[stream]
         found = {row["id"]: row["t"] for row in rows(database, f"SELECT id, epoch_us({name}) AS t FROM {view}")}
@@ -481,9 +495,10 @@ def test_who_finds_a_file_gone_reads_the_manifests_again(tmp_path: Path, monkeyp
     "more, sentence",
     [
         ({"manifest_version": 2}, "is of version 2 and names files of format jsonl, which these views do not know"),
+        ({"file_format": "orc"}, "is of version 1 and names files of format orc, which these views do not know"),
         (
-            {"file_format": "parquet"},
-            "is of version 1 and names files of format parquet, which these views do not know",
+            {"file_format": "parquet", "schema_version": 2},
+            "is of version 1 and names files of format parquet with columns of version 2, which these views do not know",
         ),
         ({"files": None}, "cannot be read"),
     ],
@@ -519,10 +534,14 @@ def test_a_manifest_s_warnings_may_name_anything(tmp_path: Path) -> None:
         assert [row["warnings"] for row in rows(database, "FROM exports")] == [["1 lists at '\ufffd'"]]
 
 
-def test_both_compressions_are_read_side_by_side(story: Story, database: Database) -> None:
+def test_formats_and_compressions_are_read_side_by_side(story: Story, database: Database) -> None:
     """One window of the week is not compressed."""
-    found = rows(database, "SELECT DISTINCT compression FROM exports WHERE messages > 0 ORDER BY ALL")
-    assert found == [{"compression": "gzip"}, {"compression": "none"}]
+    query = "SELECT DISTINCT file_format, compression FROM exports WHERE messages > 0 ORDER BY ALL"
+    found = [tuple(row.values()) for row in rows(database, query)]
+    if story.parquet:
+        assert found == [("jsonl", "gzip"), ("parquet", "none"), ("parquet", "zstd")]
+        return
+    assert found == [("jsonl", "gzip"), ("jsonl", "none")]
     plain = [name for name in story.files.names("messages") if name.endswith(".jsonl")]
     assert plain
     assert gzip.decompress(
