@@ -116,6 +116,7 @@ class Machine(RuleBasedStateMachine):
         page_size=st.integers(1, 12),
         stay=st.booleans(),
         quirks=st.lists(st.sampled_from(QUIRKS), max_size=2, unique=True),
+        parquet=st.booleans(),
     )
     def begin(
         self,
@@ -130,6 +131,7 @@ class Machine(RuleBasedStateMachine):
         page_size: int,
         stay: bool,
         quirks: list[str],
+        parquet: bool,
     ) -> None:
         self.random = random.Random(seed)
         self.folders = FOLDERS[:folders]
@@ -152,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         until = None if window == "all" else NOW - timedelta(hours=20)
         since = NOW - timedelta(days=3) if window == "days" else None
         self.window = Window(since, until)
-        self.page_size, self.counting = page_size, cursors == "offset"
+        self.page_size, self.counting, self.parquet = page_size, cursors == "offset", parquet
         self.policy = Policy(stay=stay, timeout=timedelta(days=30))
         self.before: dict[str, Snapshot] = {}
         self.began: dict[str, datetime] = {}
@@ -217,7 +219,8 @@ class Machine(RuleBasedStateMachine):
             "map_index": -1,
             "clear_number": self.clears,
         }
-        return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size)
+        how = {"file_format": "parquet", "compression": "zstd"} if self.parquet else {}
+        return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size, **how)
 
     def attempt(self, crash: Crash) -> bool:
         """One try of the task; whether it was the last one. Sets what is owed when a walk begins."""
@@ -325,9 +328,9 @@ class Machine(RuleBasedStateMachine):
         met["clear"] += 1
 
     @precondition(lambda self: self.done)
-    @rule(over=st.booleans(), empties=st.booleans())
-    def next_run(self, over: bool, empties: bool) -> None:
-        """Export again, with the Page as it has become: into an empty destination, or over what is there."""
+    @rule(over=st.booleans(), empties=st.booleans(), parquet=st.booleans())
+    def next_run(self, over: bool, empties: bool, parquet: bool) -> None:
+        """Export again, with the Page as it has become: into an empty destination, or over what is there, of either format."""
         if not over:
             self.world.clear()
             self.had = {}
@@ -335,6 +338,8 @@ class Machine(RuleBasedStateMachine):
             for thread in [one["node"]["id"] for one in self.world.box.data()["threads"]]:
                 self.world.box.page.delete_thread(thread)
         met["export over another"] += over
+        met["export over another format"] += over and parquet != self.parquet
+        self.parquet = parquet
         self.before, self.done = {}, False
         self.runs += 1
 
@@ -374,6 +379,9 @@ class Machine(RuleBasedStateMachine):
         """Compare what is published with what is owed."""
         published = self.world.published()
         assert set(published) == set(self.folders)
+        for manifest in published.values():
+            assert manifest["file_format"] == ("parquet" if self.parquet else "jsonl")
+            met[f"published as {manifest['file_format']}"] += 1
         for folder, manifest in published.items():
             self.verify_folder(folder, manifest)
         if self.world.misled:
@@ -541,6 +549,7 @@ def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatc
     expected += [f"quirk {quirk}" for quirk in QUIRKS]
     expected += [f"crash at a {step} {when}" for step in ("call", "store") for when in ("due", "done")]
     expected += ["let go", "clear", "late listing", "export over another", "carried over", "threads the fast way"]
+    expected += ["export over another format", "published as jsonl", "published as parquet"]
     if RUNS >= 1000:
         assert not [kind for kind in expected if not met[kind]], "kinds that never happened"
         assert met["calls at once"] >= 4

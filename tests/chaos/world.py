@@ -30,6 +30,7 @@ from airflow_provider_pageconv.graph.protocol import Credentials, Request, Respo
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
 from airflow_provider_pageconv.sandbox.graph_api import Call
+from tests.servers import parquet_files
 
 RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
 # The same histories at each commit; `make test-chaos` sets 0 and draws others each time.
@@ -181,11 +182,18 @@ class World:
     def records(self, manifest: Mapping[str, Any], stream: str) -> list[dict[str, Any]]:
         """The records of a stream, from the files that a manifest names; all of them have to be there."""
         return [
-            json.loads(line)
+            record
             for file in manifest["files"]
             if file["stream"] == stream
-            for line in gzip.decompress(self.files[file["path"]][0]).split(b"\n")[:-1]
+            for record in records_of(file["path"], self.files[file["path"]][0])
         ]
+
+
+def records_of(path: str, content: bytes) -> list[dict[str, Any]]:
+    """The records of a file, whatever its format."""
+    if path.endswith(".parquet"):
+        return parquet_files.nodes(content, path.partition("/")[0])
+    return [json.loads(line) for line in gzip.decompress(content).split(b"\n")[:-1]]
 
 
 class MemoryStore:

@@ -79,18 +79,26 @@ NAMES_NOBODY_CAN_WRITE = {
 
 
 @settings(deadline=None, max_examples=300)
-@example([{"data": [NAMES_NOBODY_CAN_WRITE]}], [], None)
+@example([{"data": [NAMES_NOBODY_CAN_WRITE]}], [], None, "jsonl")
+@example([{"data": [NAMES_NOBODY_CAN_WRITE]}], [], None, "parquet")
 @given(
-    st.lists(pages(threads), max_size=4), st.lists(pages(messages), max_size=4), st.sampled_from([None, NOW - 3 * DAY])
+    st.lists(pages(threads), max_size=4),
+    st.lists(pages(messages), max_size=4),
+    st.sampled_from([None, NOW - 3 * DAY]),
+    st.sampled_from(["jsonl", "parquet"]),
 )
-def test_any_rows_end_in_a_manifest_or_in_a_graph_error(lists: list[Any], inner: list[Any], since: Any) -> None:
-    """Over as many tries as it takes; what is published reads back, is counted, and holds no paging."""
+def test_any_rows_end_in_a_manifest_or_in_a_graph_error(
+    lists: list[Any], inner: list[Any], since: Any, file_format: str
+) -> None:
+    """Over as many tries as it takes; what is published reads back, is counted, and holds no paging. In either format."""
     api = Babbling(lists, inner)
     with tempfile.TemporaryDirectory() as folder:
         files = local(Path(folder) / "export")
         for _ in range(10):
             with contextlib.suppress(GraphError):
-                export_in_time(None, store_of(files), client=ByFunction(api), since=since, until=NOW)
+                export_in_time(
+                    None, store_of(files), client=ByFunction(api), since=since, until=NOW, file_format=file_format
+                )
                 break
         else:
             pytest.fail("the API has nothing strange left to say, and the export does not end")
