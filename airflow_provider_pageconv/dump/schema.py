@@ -45,7 +45,7 @@ class Time:
     :param zone: how the zone is written behind it.
     """
 
-    pattern: str
+    pattern: re.Pattern[str]
     timespec: str
     zone: str
     type: str = "timestamp"
@@ -87,8 +87,8 @@ JSON = Plain("string (JSON)")
 """Any value as JSON text, for what has no shape that one could write down."""
 
 _DATE, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d"
-GRAPH_TIME = Time(rf"{_DATE}T{_CLOCK}\+0000\Z", "seconds", "+0000")
-OUR_TIME = Time(rf"{_DATE}T{_CLOCK}\.\d\d\dZ\Z", "milliseconds", "Z")
+GRAPH_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\+0000\Z", re.ASCII), "seconds", "+0000")
+OUR_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\.\d\d\dZ\Z", re.ASCII), "milliseconds", "Z")
 
 _PERSON = Struct({"id": TEXT, "name": TEXT, "email": TEXT, "username": TEXT})
 _IMAGE = Struct(
@@ -219,22 +219,22 @@ def to_row(stream: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
     :param record: as JSON was read.
     """
-    write = _WRITE[stream]
+    write, times = _WRITE[stream], _TIMES[stream]
     row: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    latest = _latest(record.get(_FETCHED_AT))
+    lost: Lost = []
     for name, value in record.items():
-        kind = write.get(name)
-        if kind is None:
+        if (make := write.get(name)) is not None:
+            cell = make(value, lost)
+        elif (kind := times.get(name)) is not None:
+            latest = _FOREVER if name == _FETCHED_AT else _latest(record.get(_FETCHED_AT))
+            cell = _moment(kind, value, latest, lost)
+        else:
             extra[name] = value
             continue
-        if isinstance(kind, Time):
-            cell, whole = _moment(kind, value, latest if name != _FETCHED_AT else _FOREVER)
-        else:
-            lost: Lost = []
-            cell, whole = kind(value, lost), not lost
-        if not whole:
+        if lost:
             extra[name] = value
+            lost.clear()
         if cell is not None:
             row[name] = cell
     if extra:
@@ -253,18 +253,21 @@ def _seconds_of(fetched_at: str) -> float:
     return _FOREVER if fetched is None else min(fetched, _FOREVER)
 
 
-def _moment(kind: Time, value: object, now: float) -> tuple[int | None, bool]:
-    """Microseconds since 1970, and whether they tell all; what counts as no time anywhere here is none."""
-    if isinstance(value, str) and re.match(kind.pattern, value, re.ASCII):
+def _moment(kind: Time, value: object, now: float, lost: Lost) -> int | None:
+    """Microseconds since 1970; what counts as no time anywhere here is none."""
+    if isinstance(value, str) and kind.pattern.match(value):
         try:
             moment = datetime.fromisoformat(value[: -len(kind.zone)]) - _EPOCH
         except ValueError:
-            return None, False
-        if EARLIEST <= moment.total_seconds() <= now + AHEAD:
-            return moment // _MICROSECOND, True
-        return None, False
+            pass  # no day of the calendar
+        else:
+            if EARLIEST <= moment.total_seconds() <= now + AHEAD:
+                return moment // _MICROSECOND
+        lost.append(None)
+        return None
+    lost.append(None)
     found = seconds(value, now)
-    return (None if found is None else round(found * 1_000_000)), False
+    return None if found is None else round(found * 1_000_000)
 
 
 def _text(value: Any, lost: Lost) -> str | None:
@@ -419,8 +422,12 @@ def _list(item: _Read, kind: Items) -> _Read:
     return read
 
 
-_WRITE: Mapping[str, Mapping[str, Time | _Write]] = {
-    stream: {name: kind if isinstance(kind, Time) else _writer(kind) for name, kind in columns.items() if name != EXTRA}
+_TIMES: Mapping[str, Mapping[str, Time]] = {
+    stream: {name: kind for name, kind in columns.items() if isinstance(kind, Time)}
+    for stream, columns in COLUMNS.items()
+}
+_WRITE: Mapping[str, Mapping[str, _Write]] = {
+    stream: {name: _writer(kind) for name, kind in columns.items() if name != EXTRA and name not in _TIMES[stream]}
     for stream, columns in COLUMNS.items()
 }
 _READ: Mapping[str, Mapping[str, _Read]] = {
