@@ -9,12 +9,14 @@ and the person of a ``user_id``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_pageconv.dump.formats import PARQUET
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, STREAMS
+from airflow_provider_pageconv.dump.schema import COLUMNS
 from airflow_provider_pageconv.graph.names import field_name
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def facets(ends: Ends | None, outcomes: Mapping[str, Outcome]) -> OperatorLineag
         )
         told.inputs.append(InputDataset(namespace, name, inputFacets={"inputStatistics": rows}))
     for stream in STREAMS:
-        if columns := _columns(stream, [manifest["fields"][stream] for manifest in manifests.values()]):
+        if columns := _columns(stream, list(manifests.values())):
             namespace, name = ends.stream(stream)
             schema = schema_dataset.SchemaDatasetFacet(
                 fields=[schema_dataset.SchemaDatasetFacetFields(name=name, type=kind) for name, kind in columns.items()]
@@ -116,10 +118,13 @@ def facets(ends: Ends | None, outcomes: Mapping[str, Outcome]) -> OperatorLineag
     return told
 
 
-def _columns(stream: str, asked: list[list[str] | None]) -> dict[str, str | None]:
+def _columns(stream: str, manifests: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
     """The columns of a stream and their types, where we set them; none if the stream was not exported.
 
-    :param asked: the fields that each folder was asked for in the end.
+    :param manifests: of the folders, which tell what each was asked for in the end, and in which format it is.
     """
+    asked = [manifest["fields"][stream] for manifest in manifests]
     fields: dict[str, Any] = {field_name(one): None for expressions in asked for one in expressions or ()}
+    if fields and all(manifest["file_format"] == PARQUET for manifest in manifests):
+        return {name: kind.type for name, kind in COLUMNS[stream].items()}
     return {**fields, **_ADDED_TO[stream]} if fields else {}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_pageconv.dump.schema import COLUMNS
 from airflow_provider_pageconv.lineage import Ends
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.operators.running import CONNECTION, connection, context, operator
@@ -173,6 +174,13 @@ class TestFigures:
             "id",
             "link",
         ]
+
+    def test_in_parquet_the_schema_is_that_of_the_files(self, box: Sandbox, tmp_path: Path) -> None:
+        """All columns with their types, whatever was asked for."""
+        lineage = told(local(tmp_path / "export").url, file_format="parquet", message_fields="from")
+        for output, stream in zip(lineage.outputs, ("conversations", "messages"), strict=True):
+            fields = [(field.name, field.type) for field in output.facets["schema"].fields]
+            assert fields == [(name, kind.type) for name, kind in COLUMNS[stream].items()]
 
     def test_a_field_that_the_api_refused_is_no_column(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Nobody finds it in the files."""
