@@ -2,6 +2,8 @@
 
 Promised: at most 32 bytes for each conversation; measured here: at most 24 MiB more for a million threads than for 10,000.
 
+Parquet holds a row group of each stream in memory: that is part of the floor, and its growth is measured as well.
+
 Each size is exported in a process of its own, by the worker threads that ship and without HTTP: the bytes of the answers are made
 up where the client would call.
 """
@@ -19,7 +21,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-SIZES = (10_000, 1_000_000)
+SIZES = {"jsonl": (10_000, 1_000_000), "parquet": (10_000, 300_000)}
+COMPRESSION = {"jsonl": "gzip", "parquet": "zstd"}
 PROMISED_MIB = 24.0
 PROMISED_BYTES = 32.0
 PAGE = 100
@@ -59,8 +62,8 @@ class Canned:
         }
 
 
-def export(conversations: int) -> dict[str, float]:
-    """Export a folder of that size; return what was exported and the peak of resident memory in MiB."""
+def export(conversations: int, file_format: str) -> dict[str, float]:
+    """Export a folder of that size in a format; return what was exported and the peak of resident memory in MiB."""
     import fsspec
 
     from airflow_provider_pageconv.dump.export import Export
@@ -83,7 +86,8 @@ def export(conversations: int) -> dict[str, float]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(fsspec.filesystem("file"), folder)
-        spec = Spec(platform="messenger", page_id="1", window=Window(), run_key=run_key)
+        how = {"file_format": file_format, "compression": COMPRESSION[file_format]}
+        spec = Spec(platform="messenger", page_id="1", window=Window(), run_key=run_key, **how)
         client = CannedClient("http://127.0.0.1", Credentials("token"), version="v26.0", calls_per_second=0)
         [outcome] = Export(spec, ["inbox"], client, store, Policy()).run()
     manifest = outcome.manifest
@@ -96,33 +100,38 @@ def export(conversations: int) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    """Print the peaks and what lies between them."""
-    if len(sys.argv) > 1:
-        threading.stack_size(256 * 1024)
-        print(json.dumps(export(int(sys.argv[1]))))
-        return 0
-    peaks = []
-    for size in SIZES:
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).resolve()), str(size)], capture_output=True, text=True, check=True
-        )
+def measure(file_format: str) -> bool:
+    """Print the peaks of a format and what lies between them; whether that is good."""
+    sizes, peaks = SIZES[file_format], []
+    for size in sizes:
+        command = [sys.executable, str(Path(__file__).resolve()), str(size), file_format]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
         assert result["conversations"] == size
         peaks.append(result["peak_mib"])
         print(
-            f"{size:>9,} conversations, {result['messages']:>9,} messages: {result['peak_mib']:6.1f} MiB at the peak "
-            f"({result['seconds']:.0f} s)",
+            f"{file_format:>8}: {size:>9,} conversations, {result['messages']:>9,} messages: {result['peak_mib']:6.1f} MiB at the "
+            f"peak ({result['seconds']:.0f} s)",
             flush=True,
         )
     growth = peaks[-1] - peaks[0]
-    per_thread = growth * 1024 * 1024 / (SIZES[-1] - SIZES[0])
+    per_thread = growth * 1024 * 1024 / (sizes[-1] - sizes[0])
     print(
         f"{growth:.1f} MiB more, {per_thread:.1f} bytes for each conversation; at most {PROMISED_MIB:.0f} MiB and "
         f"{PROMISED_BYTES:.0f} bytes are good"
     )
-    return int(growth > PROMISED_MIB or per_thread > PROMISED_BYTES)
+    return growth <= PROMISED_MIB and per_thread <= PROMISED_BYTES
+
+
+def main(formats: list[str]) -> int:
+    """Measure some formats, all if none is named."""
+    bad = [one for one in formats or SIZES if not measure(one)]
+    return len(bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] and sys.argv[1].isdigit():
+        threading.stack_size(256 * 1024)
+        print(json.dumps(export(int(sys.argv[1]), sys.argv[2])))
+    else:
+        sys.exit(main(sys.argv[1:]))
