@@ -157,9 +157,12 @@ def _batch(stream: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
 
     arrays = []
     for field in arrow_schema(stream):
-        name = field.name
-        cells = [row.get(name) for row in rows]
-        arrays.append(pa.array(cells, field.type))
+        cells = [row.get(field.name) for row in rows]
+        try:
+            arrays.append(pa.array(cells, field.type))
+        except pa.ArrowException as error:
+            # Its own sentence quotes the value, which may be what somebody wrote.
+            raise ValueError(f"{field.name} of {stream}: {type(error).__name__}") from None
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(stream))
 
 

@@ -147,6 +147,21 @@ def test_half_emoji_and_odd_numbers_do_not_spoil_the_piece_that_they_are_in(tmp_
     assert [exact(row) for row in read_records(tmp_path / "part")] == [exact(row) for row in rows]
 
 
+def test_what_pyarrow_refuses_is_told_without_what_somebody_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own sentences quote values. It ends the part, where somebody waits for it, and nothing is left on the disk."""
+    monkeypatch.setattr(parquet, "to_row", lambda _, record: {**record, "is_unsupported": record["message"]})
+    with Packing() as packing:
+        writer = PartWriter(tmp_path / "part", "messages", "zstd", packing, file_format="parquet")
+        writer.write({"id": "1", "message": "a secret"})
+        with pytest.raises(ValueError, match="is_unsupported of messages: Arrow") as caught:
+            writer.close()
+    assert "a secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert list(tmp_path.iterdir()) == []
+
+
 def damaged_files(good: bytes) -> dict[str, bytes]:
     """Files that are none of ours, or not what they were."""
     import pyarrow as pa
