@@ -86,9 +86,9 @@ parsed AS (
             "conversations_unavailable": "BIGINT", "conversations_incomplete": "BIGINT",
             "conversations_carried": "BIGINT", "messages_carried": "BIGINT", "messages_gone": "BIGINT",
             "files": [{"path": "VARCHAR", "stream": "VARCHAR", "records": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR"}],
-            "file_format": "VARCHAR", "compression": "VARCHAR", "schema_version": "INTEGER", "export_id": "VARCHAR", "run_key": "JSON",
-            "fields": "JSON", "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE", "warnings": ["VARCHAR"],
-            "provider_version": "VARCHAR"
+            "file_format": "VARCHAR", "compression": "VARCHAR", "schema_version": "INTEGER", "export_id": "VARCHAR",
+            "run_key": "JSON", "fields": "JSON", "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE",
+            "warnings": ["VARCHAR"], "provider_version": "VARCHAR"
         }') END AS says
     FROM texts
 )
@@ -154,7 +154,7 @@ SET VARIABLE pageconv_read_conversations = pageconv_reading('pageconv_conversati
 SET VARIABLE pageconv_read_messages = pageconv_reading('pageconv_message_files');
 
 -- Of a row of Parquet the line is made that JSON Lines would have, as docs/schema.md says: what is null is not there, and what
--- stands in _extra counts. So there is one way from a record to the views' columns.
+-- stands in _extra counts. Rows that have nothing there, as a rule all of them, need it for the column record alone.
 CREATE OR REPLACE TEMP MACRO pageconv_raw(name, json) AS '"' || name || '":' || json;
 CREATE OR REPLACE TEMP MACRO pageconv_member(name, value) AS '"' || name || '":' || to_json(value);
 CREATE OR REPLACE TEMP MACRO pageconv_edge(items) AS '{"data":[' || array_to_string(items, ',') || ']}';
@@ -220,6 +220,11 @@ CREATE OR REPLACE TEMP MACRO pageconv_group(o) AS CASE WHEN o IS NOT NULL THEN '
     pageconv_member('id', o.id), pageconv_member('name', o.name)
 ) || '}' END;
 
+CREATE OR REPLACE TEMP MACRO pageconv_tags(tags) AS pageconv_edge(['{' || pageconv_member('name', o) || '}' FOR o IN tags]);
+CREATE OR REPLACE TEMP MACRO pageconv_attachments(items) AS pageconv_edge([pageconv_attachment(o) FOR o IN items]);
+CREATE OR REPLACE TEMP MACRO pageconv_shares(items) AS pageconv_edge([pageconv_share(o) FOR o IN items]);
+CREATE OR REPLACE TEMP MACRO pageconv_reactions(items) AS pageconv_edge([pageconv_reaction(o) FOR o IN items]);
+
 -- Of a value that stands in _extra nothing is taken from its column.
 CREATE OR REPLACE TEMP MACRO pageconv_unless(extra, name, json) AS
     CASE WHEN extra IS NULL OR NOT list_contains(extra, name) THEN pageconv_raw(name, json) END;
@@ -231,8 +236,8 @@ CREATE OR REPLACE TEMP MACRO pageconv_ours(r, extra) AS concat_ws(',',
     pageconv_unless(extra, '_folder', to_json(r._folder)),
     pageconv_unless(extra, '_fetched_at', pageconv_moment(r._fetched_at, '%Y-%m-%dT%H:%M:%S.%gZ')),
     pageconv_unless(extra, '_export_id', to_json(r._export_id)),
-    pageconv_unless(extra, '_unavailable', to_json(r._unavailable)), pageconv_unless(extra, '_carried', to_json(r._carried)),
-    r._extra[2:-2]
+    pageconv_unless(extra, '_unavailable', to_json(r._unavailable)),
+    pageconv_unless(extra, '_carried', to_json(r._carried)), r._extra[2:-2]
 );
 
 CREATE OR REPLACE TEMP MACRO pageconv_conversation_line(r, extra) AS '{' || concat_ws(',',
@@ -256,25 +261,28 @@ CREATE OR REPLACE TEMP MACRO pageconv_message_line(r, extra) AS '{' || concat_ws
     pageconv_unless(extra, 'created_time', pageconv_moment(r.created_time, '%Y-%m-%dT%H:%M:%S+0000')),
     pageconv_unless(extra, 'from', pageconv_person(r."from")), pageconv_unless(extra, 'to', pageconv_people(r."to")),
     pageconv_unless(extra, 'message', to_json(r.message)),
-    pageconv_unless(extra, 'tags', pageconv_edge(['{' || pageconv_member('name', tag) || '}' FOR tag IN r.tags])),
-    pageconv_unless(extra, 'attachments', pageconv_edge([pageconv_attachment(o) FOR o IN r.attachments])),
-    pageconv_unless(extra, 'shares', pageconv_edge([pageconv_share(o) FOR o IN r.shares])),
+    pageconv_unless(extra, 'tags', pageconv_tags(r.tags)),
+    pageconv_unless(extra, 'attachments', pageconv_attachments(r.attachments)),
+    pageconv_unless(extra, 'shares', pageconv_shares(r.shares)),
     pageconv_unless(extra, 'sticker', to_json(r.sticker)), pageconv_unless(extra, 'story', pageconv_story(r.story)),
-    pageconv_unless(extra, 'reactions', pageconv_edge([pageconv_reaction(o) FOR o IN r.reactions])),
+    pageconv_unless(extra, 'reactions', pageconv_reactions(r.reactions)),
     pageconv_unless(extra, 'is_unsupported', to_json(r.is_unsupported)),
     pageconv_unless(extra, 'reply_to', pageconv_reply(r.reply_to)), pageconv_ours(r, extra)
 ) || '}';
 
+CREATE OR REPLACE TEMP MACRO pageconv_table(variable) AS
+    ' FROM read_parquet(getvariable(''' || variable || '''), filename = true, hive_partitioning = false) AS r ';
+
 CREATE OR REPLACE TEMP MACRO pageconv_reading_rows(variable, line) AS CASE
     WHEN getvariable(variable) IS NULL THEN 'SELECT '''' AS line, '''' AS filename WHERE false'
-    ELSE 'SELECT ' || line || '(r, json_keys(pageconv_json(r._extra))) AS line, r.filename AS filename FROM read_parquet('
-        'getvariable(''' || variable || '''), filename = true, hive_partitioning = false) AS r'
+    ELSE 'SELECT ' || line || '(r, json_keys(pageconv_json(r._extra))) AS line, r.filename AS filename' || pageconv_table(variable)
+        || 'WHERE r._extra IS NOT NULL'
 END;
 
 SET VARIABLE pageconv_read_conversation_rows = pageconv_reading_rows('pageconv_conversation_tables', 'pageconv_conversation_line');
 SET VARIABLE pageconv_read_message_rows = pageconv_reading_rows('pageconv_message_tables', 'pageconv_message_line');
 
-CREATE OR REPLACE TEMP VIEW pageconv_conversations AS
+CREATE OR REPLACE TEMP VIEW pageconv_conversation_lines AS
 WITH lines AS (
     SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_conversations'))
     UNION ALL
@@ -307,7 +315,7 @@ SELECT
     line::JSON AS record
 FROM nodes;
 
-CREATE OR REPLACE TEMP VIEW pageconv_messages AS
+CREATE OR REPLACE TEMP VIEW pageconv_message_lines AS
 WITH lines AS (
     SELECT pageconv_json(line) AS line, filename FROM query(getvariable('pageconv_read_messages'))
     UNION ALL
@@ -334,6 +342,45 @@ SELECT
     coalesce(node._unavailable, false) AS _unavailable, coalesce(node._carried, false) AS _carried,
     line::JSON AS record
 FROM nodes;
+
+-- ---- and column by column, where columns tell all
+
+SET VARIABLE pageconv_read_conversation_columns = CASE
+    WHEN getvariable('pageconv_conversation_tables') IS NULL THEN 'FROM pageconv_conversation_lines WHERE false'
+    ELSE 'SELECT
+        r.id, r.updated_time, r.message_count, r.unread_count, r.snippet, r.name, r.link, r.scoped_thread_key, r.can_reply,
+        r.is_owner, r.is_subscribed, [p.id FOR p IN r.participants IF p.id IS NOT NULL] AS participant_ids,
+        CASE WHEN r._platform = ''instagram'' THEN [p.username FOR p IN r.participants IF p.username IS NOT NULL]
+            ELSE [p.name FOR p IN r.participants IF p.name IS NOT NULL] END AS participant_names,
+        pageconv_people(r.participants)::JSON AS participants, pageconv_people(r.former_participants)::JSON AS former_participants,
+        pageconv_people(r.senders)::JSON AS senders, pageconv_group(r.linked_group)::JSON AS linked_group,
+        to_json(r.wallpaper) AS wallpaper, r._platform, r._page_id, r._folder,
+        regexp_extract(r.filename, ''/window=([^/]*)/[^/]*$'', 1) AS window_name, r._fetched_at, r._export_id,
+        coalesce(r._unavailable, false) AS _unavailable, coalesce(r._carried, false) AS _carried,
+        pageconv_conversation_line(r, NULL)::JSON AS record'
+        || pageconv_table('pageconv_conversation_tables') || 'WHERE r._extra IS NULL'
+END;
+
+SET VARIABLE pageconv_read_message_columns = CASE
+    WHEN getvariable('pageconv_message_tables') IS NULL THEN 'FROM pageconv_message_lines WHERE false'
+    ELSE 'SELECT
+        r.id, r._conversation_id, r.created_time, r."from".id AS from_id,
+        coalesce(r."from".name, r."from".username) AS from_name, r.message, r.sticker, r.is_unsupported,
+        pageconv_person(r."from")::JSON AS from_json, pageconv_people(r."to")::JSON AS to_json,
+        pageconv_tags(r.tags)::JSON AS tags, pageconv_attachments(r.attachments)::JSON AS attachments,
+        pageconv_shares(r.shares)::JSON AS shares, pageconv_story(r.story)::JSON AS story,
+        pageconv_reactions(r.reactions)::JSON AS reactions, pageconv_reply(r.reply_to)::JSON AS reply_to,
+        r._platform, r._page_id, r._folder, regexp_extract(r.filename, ''/window=([^/]*)/[^/]*$'', 1) AS window_name,
+        r._fetched_at, r._export_id, coalesce(r._unavailable, false) AS _unavailable, coalesce(r._carried, false) AS _carried,
+        pageconv_message_line(r, NULL)::JSON AS record'
+        || pageconv_table('pageconv_message_tables') || 'WHERE r._extra IS NULL'
+END;
+
+CREATE OR REPLACE TEMP VIEW pageconv_conversations AS
+FROM pageconv_conversation_lines UNION ALL FROM query(getvariable('pageconv_read_conversation_columns'));
+
+CREATE OR REPLACE TEMP VIEW pageconv_messages AS
+FROM pageconv_message_lines UNION ALL FROM query(getvariable('pageconv_read_message_columns'));
 
 -- ---- each once
 
