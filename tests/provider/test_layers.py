@@ -210,6 +210,16 @@ def test_only_the_client_does_http(name: str) -> None:
         assert not libraries & {"requests", "urllib3", "httpx", "aiohttp"}
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_module_of_parquet_loads_pyarrow_and_not_before_it_is_needed(name: str) -> None:
+    """It is an extra, and takes long to load: whoever exports JSON Lines, or parses a DAG file, does without."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    at_once = [one for one in tree.body if isinstance(one, (ast.Import, ast.ImportFrom))]
+    loads = "pyarrow" in {found.partition(".")[0] for found in imports(MODULES[name])}
+    assert loads == (name == "dump.parquet")
+    assert "pyarrow" not in {found.partition(".")[0] for found in names(at_once)}
+
+
 @pytest.mark.parametrize("part", WITHOUT_AIRFLOW)
 def test_these_parts_run_without_airflow(part: str) -> None:
     """Not one of their modules loads anything of Airflow, neither directly nor through something else."""
