@@ -8,7 +8,7 @@ MINUTES ?= 30
 
 # ---- what there is: `make help` shows it, and each target says first how long it takes
 
-TARGETS := help demo ui test test-stores test-chaos test-deployment soak test-versions lint bench clean
+TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint bench clean
 
 help.does := say what there is
 help.takes :=
@@ -24,6 +24,8 @@ test-chaos.does := run the long forms of the proofs; PAGECONV_CHAOS_RUNS in the 
 test-chaos.takes := more than 2 hours with 20,000 histories, less with fewer
 test-deployment.does := export eight Pages through deployments whose parts break down: LocalExecutor, and CeleryExecutor with two workers
 test-deployment.takes := about 15 minutes
+test-spark.does := ask Spark for the messages of a week in both formats, as docs/querying.md says
+test-spark.takes := about 4 minutes
 soak.does := export every hour of a living Page, for so many MINUTES
 soak.takes = about 3 minutes more than MINUTES, which is $(MINUTES)
 test-versions.does := try the wheel on each Airflow and each Python that is supported, and make the table of versions anew
@@ -95,6 +97,9 @@ test-chaos: $(READY)
 
 test-deployment: $(READY)
 	@$(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/deployments $(ARGS)
+
+test-spark: $(READY)
+	@$(RUN) -m pytest -o timeout=0 -s -m chaos tests/sql/test_spark.py $(ARGS)
 
 soak: $(READY)
 	@PAGECONV_SOAK_MINUTES=$(MINUTES) $(RUN) -m pytest -o timeout=0 -s -m chaos tests/soak $(ARGS)

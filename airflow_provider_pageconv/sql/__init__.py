@@ -17,7 +17,7 @@ _ROOT = re.compile(r"(?!\s*\Z)(?!file:(?!///))[^\0]+\Z", re.DOTALL)
 
 
 def views(root: str | os.PathLike[str]) -> str:
-    """The SQL that makes the views ``exports``, ``gaps``, ``conversations_current`` and ``messages``.
+    """The SQL that makes the views; what each holds stands in its first lines.
 
     :param root: of the data set: a path, or an address as the export's ``destination`` has it, connection id and all.
     :raises ValueError: it is neither.

@@ -4,6 +4,9 @@
 --   gaps                   windows that are missing between two published ones of a folder
 --   conversations_current  each conversation once, in the state that was fetched last
 --   messages               each message once
+--   attachments            each attachment of a message, with its link and when that ends
+--   participants           each person of a Page, with when they were seen and under what name
+--   response_times         each turn: what somebody wrote before the Page answered, and how long that took
 --
 -- First SET VARIABLE root = '/data/pages' or 's3://bucket/pages', or let airflow_provider_pageconv.sql.views() do so.
 -- All is temporary, and goes by the manifests as they were when this ran: run it again to see what was published since, and
@@ -398,3 +401,195 @@ QUALIFY row_number() OVER (
     -- With details before without, dated before undated, fresh before carried over, then what was fetched last.
     ORDER BY _unavailable, created_time IS NULL, _carried, _fetched_at DESC NULLS LAST, window_name DESC, _folder
 ) = 1;
+
+-- ---- what hangs on messages
+
+-- Links of Meta's own say themselves when they end: in hexadecimal seconds since 1970 as a rule, in decimal ones on some hosts.
+CREATE OR REPLACE TEMP MACRO pageconv_link_end(link) AS
+    CASE WHEN regexp_matches(link, '^https?://([^/?#@]+\.)?(fbcdn\.net|fbsbx\.com|cdninstagram\.com)(:\d+)?[/?]') THEN to_timestamp(
+        coalesce(
+            TRY_CAST('0x' || nullif(regexp_extract(link, '[?&]oe=([0-9A-Fa-f]{8})(?:[&#]|$)', 1), '') AS BIGINT),
+            TRY_CAST(nullif(regexp_extract(link, '[?&]ext=(\d{10})(?:[&#]|$)', 1), '') AS BIGINT)
+        )
+    ) END;
+
+CREATE OR REPLACE TEMP VIEW attachments AS
+WITH items AS (
+    SELECT *, unnest(items) AS item, generate_subscripts(items, 1) AS number
+    FROM (SELECT *, json_transform(json_extract(attachments, '$.data'), '["JSON"]') AS items FROM messages WHERE attachments IS NOT NULL)
+),
+nodes AS (
+    SELECT *, json_transform(item, '{
+        "id": "VARCHAR", "type": "VARCHAR", "name": "VARCHAR", "title": "VARCHAR", "mime_type": "VARCHAR", "size": "BIGINT",
+        "url": "VARCHAR", "file_url": "VARCHAR", "image_data": "JSON", "video_data": "JSON", "generic_template": "JSON"
+    }') AS node
+    FROM items
+    WHERE json_type(item) = 'OBJECT'
+),
+linked AS (
+    SELECT *, nullif(coalesce(
+        node.image_data ->> '$.url', node.image_data ->> '$.animated_gif_url', node.video_data ->> '$.url', node.file_url,
+        node.generic_template ->> '$.media_url', node.url
+    ), '') AS link
+    FROM nodes
+)
+SELECT
+    id AS message_id, number, node.id AS id,
+    coalesce(
+        node.type,
+        CASE
+            WHEN json_type(node.image_data) = 'OBJECT' THEN 'image'
+            WHEN json_type(node.video_data) = 'OBJECT' THEN 'video'
+            WHEN json_type(node.generic_template) = 'OBJECT' THEN 'template'
+            WHEN regexp_matches(node.mime_type, '^(image|video|audio)/') THEN split_part(node.mime_type, '/', 1)
+            WHEN node.file_url IS NOT NULL OR node.mime_type IS NOT NULL THEN 'file'
+        END
+    ) AS kind,
+    coalesce(node.name, node.title, node.generic_template ->> '$.title') AS name, node.mime_type, node.size,
+    link, pageconv_link_end(link) AS link_ends,
+    _conversation_id, created_time, from_id, _platform, _page_id, _folder, window_name, _fetched_at, _export_id, _carried,
+    item AS record
+FROM linked;
+
+-- ---- people
+
+CREATE OR REPLACE TEMP MACRO pageconv_named(people) AS
+    json_transform(json_extract(people, '$.data'), '[{"id": "VARCHAR", "name": "VARCHAR", "username": "VARCHAR"}]');
+
+-- Whom conversations name, each time that one was exported.
+CREATE OR REPLACE TEMP VIEW pageconv_named AS
+SELECT
+    _platform, _page_id, conversation_id, conversation_name, updated_time, _fetched_at,
+    person.id AS id, coalesce(person.name, person.username) AS name
+FROM (
+    SELECT _platform, _page_id, id AS conversation_id, name AS conversation_name, updated_time, _fetched_at, unnest(list_concat(
+        pageconv_named(participants), list_concat(pageconv_named(former_participants), pageconv_named(senders))
+    )) AS person
+    FROM pageconv_conversations
+)
+WHERE person.id IS NOT NULL;
+
+-- Under which id a Page writes. On Instagram that is its account's, which no record names: of those whom a conversation is not
+-- called after it is the one that most of them name, and where two share that, nobody knows.
+CREATE OR REPLACE TEMP VIEW pageconv_accounts AS
+SELECT DISTINCT says.platform AS _platform, says.page_id AS _page_id, says.page_id AS account
+FROM pageconv_manifests
+WHERE says.platform <> 'instagram'
+UNION ALL
+SELECT _platform, _page_id, id
+FROM (
+    SELECT _platform, _page_id, id, count(DISTINCT conversation_id) AS conversations
+    FROM pageconv_named
+    WHERE _platform = 'instagram' AND name IS DISTINCT FROM conversation_name
+    GROUP BY ALL
+)
+QUALIFY rank() OVER (PARTITION BY _page_id ORDER BY conversations DESC) = 1
+    AND count(*) OVER (PARTITION BY _page_id, conversations) = 1;
+
+CREATE OR REPLACE TEMP VIEW participants AS
+WITH seen AS (
+    SELECT _platform, _page_id, id, name, conversation_id, updated_time AS moment, _fetched_at, false AS wrote FROM pageconv_named
+    UNION ALL
+    SELECT _platform, _page_id, from_id, from_name, _conversation_id, created_time, _fetched_at, true
+    FROM messages
+    WHERE from_id IS NOT NULL
+)
+SELECT
+    _platform, _page_id, id, last(name ORDER BY _fetched_at, moment NULLS FIRST, name) FILTER (name IS NOT NULL) AS name,
+    coalesce(bool_or(id = account), false) AS is_page,
+    min(moment) AS first_seen, max(moment) AS last_seen,
+    count(DISTINCT conversation_id) AS conversations, count(*) FILTER (wrote) AS messages,
+    min(moment) FILTER (wrote) AS first_message, max(moment) FILTER (wrote) AS last_message
+FROM seen LEFT JOIN pageconv_accounts USING (_platform, _page_id)
+GROUP BY _platform, _page_id, id;
+
+-- ---- how long people wait
+
+CREATE OR REPLACE TEMP VIEW response_times AS
+WITH known AS MATERIALIZED (
+    SELECT
+        m.id, m._platform, m._page_id, m._folder, m._conversation_id, m.created_time, m.from_id, m._export_id, since, until,
+        tags ->> '$.data[*].name' AS names
+    FROM messages AS m LEFT JOIN exports AS e
+        ON m._platform = e.platform AND m._page_id = e.page_id AND m._folder = e.folder AND m.window_name = e.window_name
+),
+dated AS (
+    SELECT _platform, _page_id, _conversation_id, _export_id, count(*) AS messages, min(created_time) AS oldest
+    FROM known
+    WHERE created_time IS NOT NULL
+    GROUP BY ALL
+),
+-- Where something lies of which the API withheld when it was sent, or by whom. What has no time lies somewhere in its window;
+-- where the 20 newest of a conversation, of which the API gives all, have one, it lies before them. Times have whole seconds.
+withheld AS (
+    SELECT
+        _platform, _page_id, _conversation_id, coalesce(created_time, since, '-infinity') AS since,
+        coalesce(
+            created_time + INTERVAL 1 SECOND,
+            least(CASE WHEN dated.messages >= 20 THEN oldest END, until), 'infinity'
+        ) AS until
+    FROM known LEFT JOIN dated USING (_platform, _page_id, _conversation_id, _export_id)
+    WHERE created_time IS NULL OR from_id IS NULL
+    UNION ALL
+    SELECT _platform, _page_id, id, coalesce(since, '-infinity'), coalesce(until, 'infinity')
+    FROM pageconv_conversations AS c LEFT JOIN exports AS e
+        ON c._platform = e.platform AND c._page_id = e.page_id AND c._folder = e.folder AND c.window_name = e.window_name
+    WHERE _unavailable
+),
+spans AS (
+    SELECT _platform, _page_id, _conversation_id, list(DISTINCT {'since': since, 'until': until}) AS spans
+    FROM withheld
+    GROUP BY ALL
+),
+told AS (
+    SELECT *, from_id = account AS is_page
+    FROM known JOIN pageconv_accounts USING (_platform, _page_id)
+    WHERE created_time IS NOT NULL AND from_id IS NOT NULL
+),
+marked AS (
+    SELECT
+        *,
+        -- Tags are Meta's own and written down nowhere. Seen were source:bot, source:marketplace:bot,
+        -- source:pages:auto_response and pages_comm_instant_reply.
+        CASE WHEN len(names) > 0 THEN len([n FOR n IN names IF regexp_matches(
+            n, '(^|[:_])(bot|auto_?(response|reply)|automat(ed|ion)|instant_reply|away_message)([:_]|$)', 'i'
+        )]) > 0 END AS by_bot
+    FROM told
+    -- What Messenger itself puts into a thread, such as a new colour, is neither question nor answer.
+    WHERE NOT coalesce(list_contains(names, 'source:generic_admin_text'), false)
+),
+-- A message of the Page's ends the turn before it. Of the same second the question comes first: who answers at once is a bot.
+ordered AS (
+    SELECT
+        *,
+        count(*) FILTER (is_page) OVER (thread ROWS UNBOUNDED PRECEDING) - is_page::INTEGER AS turn,
+        max(CASE WHEN is_page THEN created_time END) OVER (thread ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS page_before,
+        min(CASE WHEN is_page AND by_bot IS NOT TRUE THEN created_time END)
+            OVER (thread ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS human_after
+    FROM marked
+    WINDOW thread AS (PARTITION BY _platform, _page_id, _conversation_id ORDER BY created_time, is_page, id)
+),
+turns AS (
+    SELECT
+        _platform, _page_id, _conversation_id,
+        first(_folder ORDER BY created_time, id) FILTER (NOT is_page) AS _folder,
+        first(from_id ORDER BY created_time, id) FILTER (NOT is_page) AS asked_by,
+        first(id ORDER BY created_time, id) FILTER (NOT is_page) AS question_id,
+        min(created_time) FILTER (NOT is_page) AS asked_at, count(*) FILTER (NOT is_page) AS questions,
+        min(id) FILTER (is_page) AS answer_id, min(created_time) FILTER (is_page) AS answered_at,
+        bool_or(by_bot) FILTER (is_page) AS by_bot,
+        min(human_after) FILTER (NOT is_page) AS human_answered_at, min(page_before) FILTER (NOT is_page) AS page_before
+    FROM ordered
+    GROUP BY _platform, _page_id, _conversation_id, turn
+    HAVING count(*) FILTER (NOT is_page) > 0
+)
+SELECT
+    _platform, _page_id, _folder, _conversation_id, asked_by, question_id, asked_at, questions,
+    hour(make_timestamp(epoch_us(asked_at)))::INTEGER AS hour, isodow(make_timestamp(epoch_us(asked_at)))::INTEGER AS weekday,
+    answer_id, answered_at, epoch(answered_at - asked_at) AS seconds, by_bot,
+    human_answered_at, epoch(human_answered_at - asked_at) AS human_seconds,
+    len([
+        span FOR span IN coalesce(spans, [])
+        IF span.since <= coalesce(human_answered_at, 'infinity') AND span.until > coalesce(page_before, '-infinity')
+    ]) > 0 AS withheld
+FROM turns LEFT JOIN spans USING (_platform, _page_id, _conversation_id);

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import timezone
+from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,8 @@ from airflow_provider_pageconv.times import moment
 from tests.operators.running import CONNECTION, connection, run
 from tests.servers.destinations import on_s3
 from tests.servers.seaweedfs import S3Server
-from tests.sql.story import Story
+from tests.sql.by_hand import data_set, look, record
+from tests.sql.story import DAY, Story
 
 PAGE = (Path(__file__).parents[2] / "docs" / "querying.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -78,13 +79,19 @@ def test_a_shell_gets_the_views(way: str, story: Story, tmp_path: Path) -> None:
     assert re.search(rf"\b{len(story.messages)}\b", said)
 
 
-def answers(database: duckdb.DuckDBPyConnection, having: str) -> list[dict[str, Any]]:
-    """Return the answer to the last query of a block."""
-    statements = duckdb.extract_statements(block("sql", having))
-    for statement in statements:
-        answer = database.execute(statement)
+def answered(database: duckdb.DuckDBPyConnection, code: Any) -> list[dict[str, Any]]:
+    """Return the rows that a query answers."""
+    answer = database.execute(code)
     names = [column[0] for column in answer.description or ()]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def answers(database: duckdb.DuckDBPyConnection, having: str) -> list[dict[str, Any]]:
+    """Return the answer to the last query of a block."""
+    *before, last = duckdb.extract_statements(block("sql", having))
+    for statement in before:
+        database.execute(statement)
+    return answered(database, last)
 
 
 def test_messages_are_counted_by_day_and_page(story: Story, database: duckdb.DuckDBPyConnection) -> None:
@@ -100,33 +107,69 @@ def test_messages_are_counted_by_day_and_page(story: Story, database: duckdb.Duc
     assert any(day is None for _, _, day in expected)
 
 
-def test_waits_for_an_answer_are_those_of_the_page_s_threads(story: Story, database: duckdb.DuckDBPyConnection) -> None:
-    """Thread by thread in plain Python, from the sandbox's nodes."""
-    waits: dict[str, list[float]] = {}
-    questions: dict[str, int] = {}
-    threads: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
+def test_waits_for_an_answer_are_those_of_the_threads(story: Story, database: duckdb.DuckDBPyConnection) -> None:
+    """Thread by thread in plain Python, from the sandbox's nodes; what is withheld is left out."""
+    waits: dict[tuple[str, str], list[float]] = {}
+    turns: dict[tuple[str, str], int] = {}
+    threads: dict[tuple[str, str, str], list[tuple[float, str, str]]] = {}
     where = {record["id"]: record["_conversation_id"] for record in story.records("messages")}
     for (platform, page, ident), node in story.messages.items():
         sender = node.get("from")
-        if platform == "messenger" and isinstance(sender, dict):
+        if isinstance(sender, dict):
             time = moment(node["created_time"].replace("+0000", "Z")).timestamp()
-            threads.setdefault((page, where[ident]), []).append((time, ident, sender["id"]))
-    for (page, _), messages in threads.items():
+            threads.setdefault((platform, page, where[ident]), []).append((time, ident, sender["id"]))
+    for (platform, page, _), messages in threads.items():
         asked = None
-        answered_before = True
         for time, _, sender in sorted(messages):
-            if sender == page:
+            if sender in (page, story.box.pages[page].instagram_id):
                 if asked is not None:
-                    waits.setdefault(page, []).append(time - asked)
-                asked, answered_before = None, True
-            elif answered_before:
-                asked, answered_before = time, False
-                questions[page] = questions.get(page, 0) + 1
-    found = {row["_page_id"]: row for row in answers(database, "turns")}
-    assert {page: row["questions"] for page, row in found.items()} == questions
-    for page, row in found.items():
-        assert row["answered"] == len(waits[page]) > 10
-        assert row["minutes"] == pytest.approx(median(waits[page]) / 60)
+                    waits.setdefault((platform, page), []).append(time - asked)
+                asked = None
+            elif asked is None:
+                asked = time
+                turns[platform, page] = turns.get((platform, page), 0) + 1
+    code = block("sql", "FROM response_times")
+    assert "WHERE NOT withheld\n" in code
+    found = {
+        (row["_platform"], row["_page_id"]): row for row in answered(database, code.replace("NOT withheld", "true"))
+    }
+    assert {key: row["turns"] for key, row in found.items()} == turns
+    for key, row in found.items():
+        assert row["answered"] == len(waits[key]) > 0
+        assert row["minutes"] == pytest.approx(median(waits[key]) / 60)
+    trusted = {(row["_platform"], row["_page_id"]): row for row in answered(database, code)}
+    assert set(trusted) == set(found)
+    assert all(0 < row["turns"] < found[key]["turns"] for key, row in trusted.items() if key[0] == "messenger")
+
+
+def test_links_that_end_soon_are_named(tmp_path: Path) -> None:
+    """Those of tomorrow, not those that are dead, live longer, or do not say."""
+    now = datetime.now(timezone.utc).timestamp()
+    ends = {"dead": -1, "tomorrow": 24, "next week": 7 * 24}
+    links = {name: f"https://x.fbcdn.net/{name}?oe={int(now + hours * 3600):x}" for name, hours in ends.items()}
+    files = [{"name": name, "file_url": link} for name, link in {**links, "silent": "https://x.fbcdn.net/1"}.items()]
+    with look(data_set(tmp_path, [record(0, attachments={"data": files})])) as database:
+        assert [row["name"] for row in answers(database, "link_ends BETWEEN")] == ["tomorrow"]
+
+
+def test_people_are_new_or_have_come_back(tmp_path: Path) -> None:
+    """By when they wrote; who did not write this week, and the Page, are neither."""
+    now = datetime.now(timezone.utc)
+    wrote = {"new": (1,), "back": (30, 2), "gone": (30,), "1": (1,)}
+    told = [
+        record(
+            0,
+            id=f"m_{who}_{days}",
+            created_time=(now - days * DAY).strftime("%Y-%m-%dT%H:%M:%S+0000"),
+            _fetched_at=now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            **{"from": {"id": who}},
+        )
+        for who, some in wrote.items()
+        for days in some
+    ]
+    with look(data_set(tmp_path, told)) as database:
+        found = answers(database, "AS new")
+    assert [(row["new"], row["people"], row["messages"]) for row in found] == [(False, 1, 2), (True, 1, 1)]
 
 
 def test_each_folder_tells_how_far_it_is(story: Story, database: duckdb.DuckDBPyConnection) -> None:
@@ -171,41 +214,6 @@ def test_a_bucket_is_read_through_fsspec(
     )
     exec(code, {})
     assert "page_done" in capsys.readouterr().out
-
-
-# ---- data frames
-
-
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-@pytest.mark.parametrize("story", ["lines"], indirect=True)
-def test_data_frames_hold_what_the_views_hold(library: str, story: Story, database: duckdb.DuckDBPyConnection) -> None:
-    """Each message once, at its best, with its time whatever form it came in."""
-    messages = executed(block("python", f"import {library} as"), story.files.root)["messages"]
-    names = ["_platform", "_page_id", "id", "_folder", "created_time", "from_id", "message"]
-    found = messages[names].to_dict("records") if library == "pandas" else messages.select(names).to_dicts()
-    expected = database.execute(f"SELECT {', '.join(names)} FROM messages").fetchall()
-    assert sorted(map(plain, (tuple(row.values()) for row in found))) == sorted(map(plain, expected))
-
-
-def plain(row: tuple[Any, ...]) -> tuple[str, ...]:
-    """Return a row in a form that all libraries share: half an emoji as DuckDB shows it, any nothing as nothing."""
-    return tuple(_plain(value) for value in row)
-
-
-def _plain(value: Any) -> str:
-    if value is None or value != value or str(value) == "NaT":
-        return ""
-    if hasattr(value, "timestamp"):
-        return str(value.timestamp())
-    return re.sub("[\ud800-\udfff]", "\ufffd", str(value))
-
-
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_data_frames_of_an_empty_data_set_are_empty(library: str, tmp_path: Path) -> None:
-    """With all their columns."""
-    messages = executed(block("python", f"import {library} as"), str(tmp_path))["messages"]
-    assert len(messages) == 0
-    assert {"id", "created_time", "from_id", "_unavailable"} <= set(messages.columns)
 
 
 # ---- Athena

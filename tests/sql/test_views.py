@@ -13,37 +13,21 @@ from typing import Any
 import duckdb
 import pytest
 
-from airflow_provider_pageconv.dump.formats import PartWriter, version_of
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sql import views
 from airflow_provider_pageconv.times import EARLIEST, moment, seconds
 from tests.operators.running import CONNECTION, connection, run
 from tests.servers.destinations import Destination, local
+from tests.sql.by_hand import Database, data_set, look, record, rows
 from tests.sql.story import DAY, HALF, ODD, TEXTS, Key, Story
 
-Database = duckdb.DuckDBPyConnection
-
 FORMATS = ("jsonl", "parquet")
-VIEWS = ("exports", "gaps", "conversations_current", "messages")
+VIEWS = ("exports", "gaps", "conversations_current", "messages", "attachments", "participants", "response_times")
 NUMBERS = (
     "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
     "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone", "messages_expected",
     "api_calls", "waited_seconds",
 )  # fmt: skip
-
-
-def look(root: Path | str) -> Database:
-    """Return a database with the views on a data set."""
-    database = duckdb.connect()
-    database.execute(views(root))
-    return database
-
-
-def rows(database: Database, query: str, **values: Any) -> list[dict[str, Any]]:
-    """Return a query's rows by the names of their columns."""
-    answer = database.execute(query, values or None)
-    names = [column[0] for column in answer.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
 def by_key(found: list[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
@@ -116,56 +100,6 @@ def test_what_only_the_replaced_export_had_is_there(story: Story, database: Data
     """A message that was taken back since."""
     [found] = rows(database, "FROM messages WHERE list_contains($marked, id)", marked=story.marked["taken back"])
     assert found["_carried"] is True
-
-
-def record(number: int, **fields: Any) -> dict[str, Any]:
-    """Return a message's record as an export writes it."""
-    return {
-        "id": "m_1", "message": str(number), "created_time": "2026-11-20T10:00:00+0000", "from": {"id": "5"},
-        "_page_id": "1", "_platform": "messenger", "_folder": "inbox", "_export_id": "e", "_conversation_id": "t_1",
-        "_fetched_at": "2026-11-21T10:00:00.000Z", "_unavailable": False, "_carried": False, **fields,
-    }  # fmt: skip
-
-
-def data_set(
-    root: Path,
-    *exports: list[dict[str, Any]],
-    stream: str = "messages",
-    place: tuple[str, str, str] = ("messenger", "1", "inbox"),
-    first: int = 0,
-    file_format: str = "jsonl",
-    **more: Any,
-) -> Path:
-    """Write a data set by hand: days of a folder, with these records of one stream.
-
-    :param place: platform, Page and folder.
-    :param first: the number of the first day.
-    :param more: what else the manifests say.
-    """
-    platform, page_id, folder = place
-    for number, records in enumerate(exports, first):
-        since = datetime(2026, 11, 20, tzinfo=timezone.utc) + number * DAY
-        window = f"window={since:%Y%m%dT%H%M%SZ}--{since + DAY:%Y%m%dT%H%M%SZ}"
-        partition = f"platform={platform}/page_id={page_id}/folder={folder}"
-        file = root / stream / partition / window / f"e-{number}.{file_format}"
-        file.parent.mkdir(parents=True)
-        if file_format == "jsonl":
-            file.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
-        else:
-            writer = PartWriter(file, stream, "zstd", file_format=file_format)
-            for one in records:
-                writer.write(one)
-            writer.close()
-        manifest = root / "_manifests" / partition / f"{window}.json"
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        says = {
-            "manifest_version": 1, "file_format": file_format, "schema_version": version_of(file_format), "platform": platform, "page_id": page_id, "folder": folder,
-            "since": f"{since:%Y-%m-%dT%H:%M:%SZ}", "until": f"{since + DAY:%Y-%m-%dT%H:%M:%SZ}",
-            "files": [{"path": file.relative_to(root).as_posix(), "stream": stream, "records": len(records), "bytes": 1}],
-            **more,
-        }  # fmt: skip
-        manifest.write_text(json.dumps(says), encoding="utf-8")
-    return root
 
 
 EARLIER, LATER = {"_fetched_at": "2026-11-21T10:00:00.000Z"}, {"_fetched_at": "2026-11-22T10:00:00.000Z"}
@@ -271,9 +205,12 @@ def test_any_value_in_any_field_of_the_api_hurts_nobody(
         name: value for name in names if name != "id" and not name.startswith("_") and name not in ("from_id", "record")
     }
     root = data_set(tmp_path / "data", [{**ours, **odd}], stream=stream, file_format=file_format)
-    [row] = rows(look(root), f"FROM {view}")
+    database = look(root)
+    [row] = rows(database, f"FROM {view}")
     assert (row["id"], row["_page_id"]) == ("m_1", "1")
     assert json.loads(row["record"]) == json.loads(json.dumps({**ours, **odd}))
+    for other in ("attachments", "participants", "response_times"):
+        rows(database, f"FROM {other}")
 
 
 FETCHED = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
@@ -447,7 +384,7 @@ def test_an_empty_day_hurts_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run(tmp_path.as_uri(), since=start, until=start + DAY)
     with look(tmp_path) as database:
         assert [row["files"] for row in rows(database, "FROM exports")] == [0] * 4
-        for view in ("gaps", "messages", "conversations_current"):
+        for view in ("gaps", "messages", "conversations_current", "attachments", "participants", "response_times"):
             assert rows(database, f"FROM {view}") == []
 
 
