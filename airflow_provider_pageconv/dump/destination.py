@@ -127,14 +127,6 @@ class Destination:
         :raises DumpRefused: the published export cannot be read back, or holds more than is asked for.
         """
         where = self._place.manifest
-        file_format, compression = published.get("file_format"), published.get("compression")
-        columns = published.get("schema_version")
-        if published.get("manifest_version") != MANIFEST_VERSION or not is_known(file_format, compression, columns):
-            version = "" if columns is None else f", schema version {columns!r}"
-            raise DumpRefused(
-                f"The manifest {where} is of version {published.get('manifest_version')!r}, format {file_format!r}{version} "
-                f"and compression {compression!r}, which this version of the provider does not know: {_OVERWRITE}."
-            )
         _refuse_unreadable(where, published, f" Otherwise {_OVERWRITE}.")
         for stream in STREAMS:
             had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
@@ -162,7 +154,7 @@ class Destination:
     def others(self) -> list[Manifest]:
         """The manifests of the folder's other windows.
 
-        :raises DumpRefused: one cannot be read, or what reads its files is not installed.
+        :raises DumpRefused: one cannot be read, or its files cannot.
         """
         keys = [entry.key for entry in self._store.list(self._place.manifests) if entry.key != self._place.manifest]
         found = {key: manifest for key in sorted(keys) if (manifest := self._manifest(key)) is not None}
@@ -315,12 +307,22 @@ def _paths(manifest: Manifest | None) -> list[str]:
 
 
 def _refuse_unreadable(key: str, manifest: Manifest, otherwise: str) -> None:
-    """Refuse to go on without the package that a manifest's files are read with.
+    """Refuse to go on where nothing here reads a manifest's files.
 
     :param otherwise: what can be done in its place, as a sentence behind others.
-    :raises DumpRefused: it is not installed.
+    :raises DumpRefused: they are of a version that is not known, or the package that reads them is not installed.
     """
-    if manifest["files"] and not is_installed(str(manifest.get("file_format"))):
+    file_format, compression, columns = (
+        manifest.get(name) for name in ("file_format", "compression", "schema_version")
+    )
+    if manifest.get("manifest_version") != MANIFEST_VERSION or not is_known(file_format, compression, columns):
+        version = "" if columns is None else f", schema version {columns!r}"
+        raise DumpRefused(
+            f"The manifest {key} is of version {manifest.get('manifest_version')!r}, format {file_format!r}{version} "
+            f"and compression {compression!r}, which this version of the provider does not know: export with the version "
+            f"that wrote it, {manifest.get('provider_version')!r}, or a newer one.{otherwise}"
+        )
+    if manifest["files"] and not is_installed(str(file_format)):
         raise DumpRefused(
             f"The manifest {key} names files of Parquet, and pyarrow, which reads them, is not installed here: "
             f"pip install 'airflow-provider-pageconv[parquet]' wherever tasks run.{otherwise}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import duckdb
@@ -9,7 +11,10 @@ import pytest
 
 from airflow_provider_pageconv.dump import schema
 from airflow_provider_pageconv.dump.formats import PartWriter
+from airflow_provider_pageconv.sandbox import Sandbox
 from tests.docs.reading import REPOSITORY, tables_below
+from tests.dump.exporting import NOW, export, store_of
+from tests.servers.destinations import local
 
 PAGE = REPOSITORY / "docs" / "schema.md"
 IN_DUCKDB = {"string": "VARCHAR", "bigint": "BIGINT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP WITH TIME ZONE"}
@@ -59,3 +64,50 @@ def fields_of(text: str) -> list[str]:
             found.append(text[begin:at].strip())
             begin = at + 1
     return found
+
+
+# ---- what analysts rely on
+
+
+SCHEMAS = {1: "56a1c9900bb875c1"}
+"""Of each version a hash of all its columns with their types, in their order."""
+
+
+def test_other_columns_are_another_version() -> None:
+    """A change here is a new number, and a new row; who has read version 1 once may go on reading it so."""
+    text = "\n".join(
+        f"{stream} {name} {kind.type}" for stream, columns in schema.COLUMNS.items() for name, kind in columns.items()
+    )
+    assert max(SCHEMAS) == schema.VERSION
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == SCHEMAS[schema.VERSION]
+
+
+def never_null() -> set[str]:
+    """The columns that the page says are never null."""
+    [sentence] = re.findall(r"^- Never null are (.*?)\.\s", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", sentence))
+
+
+def test_columns_are_never_null_where_the_page_says_so_and_no_others(tmp_path: Path) -> None:
+    """In every row of an export that holds whole records, bare ones and carried ones; a bare message has no other column."""
+    files = local(tmp_path)
+    with Sandbox(seed=7, folders={"inbox": 12}, messages=30, now=NOW) as box:
+        export(box, store_of(files), file_format="parquet", compression="zstd")
+        box.page.delete_thread(next(thread.id for thread in box.page.threads()))
+        export(box, store_of(files), run="run-2", file_format="parquet", compression="zstd")
+    tables = {
+        stream: duckdb.sql(
+            f"FROM read_parquet('{tmp_path}/{stream}/**/*.parquet', hive_partitioning = false)"
+        ).fetchall()
+        for stream in schema.COLUMNS
+    }
+    for stream, rows in tables.items():
+        names = list(schema.COLUMNS[stream])
+        given = [{name for name, cell in zip(names, row, strict=True) if cell is not None} for row in rows]
+        expected = never_null() & set(names)
+        assert all(expected <= one for one in given)
+        assert {row[names.index("_carried")] for row in rows} == {True, False}
+        if stream == "messages":
+            assert min(given, key=len) == expected == never_null()
+        else:
+            assert never_null() - expected == {"_conversation_id"}

@@ -353,18 +353,72 @@ def test_bare_ids_that_another_window_holds_are_not_written_again(tmp_path: Path
     assert_counts_are_of_the_files(files)
 
 
-def test_columns_of_an_unknown_version_are_refused_before_the_first_call(tmp_path: Path) -> None:
-    """Nothing is replaced by an export that cannot keep what is there."""
+def test_a_backfill_beside_a_day_of_an_unknown_version_ends_with_a_sentence(tmp_path: Path) -> None:
+    """Which bare ids that day has nobody here can tell; the sentence names its manifest and who can."""
+    files = local(tmp_path)
+    with page(span=timedelta(days=2), messages=30, long_every=2) as box:
+        box.page.add_message(threads(box)[0], at=NOW)
+        box.clock.advance(DAY)  # type: ignore[attr-defined]
+        export(box, store_of(files), since=NOW, until=NOW + DAY, **PARQUET)
+        [(name, manifest)] = files.manifests().items()
+        files.write(name, json.dumps({**manifest, "schema_version": 9}).encode())
+        with pytest.raises(DumpRefused, match=rf"^The manifest {name} .*schema version 9.* or a newer one\.$"):
+            export(box, store_of(files), run="backfill", until=NOW, **PARQUET)
+    assert list(files.manifests()) == [name]
+
+
+@pytest.mark.parametrize("version", [9, 0, None, "1", 1.5])
+def test_columns_of_an_unknown_version_are_refused_before_the_first_call(tmp_path: Path, version: Any) -> None:
+    """Nothing is replaced by an export that cannot keep what is there, and the sentence says who can."""
     files = local(tmp_path)
     with page() as box:
         export(box, store_of(files), **PARQUET)
         [(name, manifest)] = files.manifests().items()
-        files.write(name, json.dumps({**manifest, "schema_version": 9}).encode())
+        files.write(name, json.dumps({**manifest, "schema_version": version, "provider_version": "7.1"}).encode())
+        before = files.snapshot()
         box.forget()
-        with pytest.raises(DumpRefused, match=r"format 'parquet', schema version 9 .*does not know: overwrite=True"):
+        with pytest.raises(
+            DumpRefused, match=r"format 'parquet'.* does not know: .* '7.1', or a newer one.* overwrite=True"
+        ):
             export(box, store_of(files), run="run-2", **PARQUET)
         assert box.requests == []
+        assert files.snapshot() == before
         export(box, store_of(files), run="run-2", overwrite=True, **PARQUET)
+
+
+def test_days_of_columns_that_have_moved_on_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next day is written in the new version beside them; to replace one of the old is refused."""
+    files, morning = local(tmp_path), NOW.replace(hour=0)
+    day = {"since": morning - DAY, "until": morning}
+    with page() as box:
+        export(box, store_of(files), **day, **PARQUET)
+        before = files.snapshot()
+        monkeypatch.setattr(schema, "VERSION", 2)
+        box.page.add_message(threads(box)[0], at=NOW)
+        box.clock.advance(DAY)  # type: ignore[attr-defined]
+        manifest = export(box, store_of(files), run="run-2", since=morning, until=morning + DAY, **PARQUET)
+        assert manifest["schema_version"] == 2
+        with pytest.raises(DumpRefused, match="schema version 1"):
+            export(box, store_of(files), run="run-3", **day, **PARQUET)
+    assert before.items() <= files.snapshot().items()
+
+
+@pytest.mark.parametrize("kind", ["of another version", "without a column", "somebody else's"])
+def test_a_file_whose_columns_its_manifest_does_not_name_ends_the_folder_and_stays(tmp_path: Path, kind: str) -> None:
+    """Its bytes are those that the manifest names, so somebody has changed both; nothing of it is carried over half."""
+    files = local(tmp_path)
+    with page() as box:
+        export(box, store_of(files), **PARQUET)
+        [(name, manifest)] = files.manifests().items()
+        entry = next(one for one in manifest["files"] if one["stream"] == "messages")
+        content = damaged_files(files.read(entry["path"]))[kind]
+        files.write(entry["path"], content)
+        entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        files.write(name, json.dumps(manifest).encode())
+        before = {one: files.read(one) for one in (name, *(file["path"] for file in manifest["files"]))}
+        with pytest.raises(DumpRefused, match=r"is damaged: its columns are .*overwrite=True"):
+            export(box, store_of(files), run="run-2", **PARQUET)
+    assert before.items() <= files.snapshot().items()
 
 
 # ---- without pyarrow

@@ -21,6 +21,7 @@ COMMANDS = (
     "test-stores",
     "test-chaos",
     "test-deployment",
+    "test-spark",
     "soak",
     "test-versions",
     "lint",

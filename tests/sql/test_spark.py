@@ -55,6 +55,9 @@ def test_spark_holds_what_the_views_hold(story: Story, spark: Path, tmp_path: Pa
     )
     (tmp_path / "ask.py").write_text(code, encoding="utf-8")
     settings = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_DIRS": str(tmp_path), "PYSPARK_PYTHON": str(spark)}
+    settings["PYSPARK_SUBMIT_ARGS"] = (
+        "--conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false pyspark-shell"
+    )
     done = subprocess.run(
         [spark, tmp_path / "ask.py"], cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True
     )
