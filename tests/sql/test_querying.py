@@ -17,6 +17,7 @@ import duckdb
 import pytest
 import sqlglot
 
+from airflow_provider_pageconv.dump.schema import COLUMNS
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.times import moment
 from tests.operators.running import CONNECTION, connection, run
@@ -216,17 +217,39 @@ def test_a_bucket_is_read_through_fsspec(
     assert "page_done" in capsys.readouterr().out
 
 
-# ---- Athena
+# ---- what no test can run
 
 
-def test_athena_s_table_names_what_is_there(story: Story) -> None:
-    """Its DDL is read by a parser of Athena's dialect; its columns are fields of messages, its partitions those of the layout."""
-    create, repair = sqlglot.parse(block("sql", "CREATE EXTERNAL TABLE"), read="athena")
-    assert create is not None
-    assert repair is not None
-    definitions = list(create.find_all(sqlglot.exp.ColumnDef))
-    names = [column.name for column in definitions if isinstance(column.parent, sqlglot.exp.Schema)]
-    lying = {name for record in story.records("messages") for name in record}
+def columns_of(code: str, dialect: str) -> list[str]:
+    """Return the columns of the table that a block makes; its statements are read by a parser of their dialect."""
+    [create] = [one for one in sqlglot.parse(code, read=dialect) if one and list(one.find_all(sqlglot.exp.ColumnDef))]
+    return [one.name for one in create.find_all(sqlglot.exp.ColumnDef) if isinstance(one.parent, sqlglot.exp.Schema)]
+
+
+@pytest.mark.parametrize("kind", ["STORED AS PARQUET", "JsonSerDe"])
+def test_athena_s_tables_name_what_is_there(kind: str, story: Story) -> None:
+    """Columns are fields of messages, partitions those of the layout; what the engines call otherwise is called so."""
+    names = set(columns_of(block("sql", kind), "athena"))
+    partitions = set(re.findall(r"(\w+)=", story.files.names("messages")[0]))
+    assert partitions <= names
+    assert names - partitions <= set(COLUMNS["messages"])
+
+
+def test_trino_s_table_names_what_is_there(story: Story) -> None:
+    """Partitions come last, in their order."""
+    names = columns_of(block("sql", "external_location"), "trino")
     partitions = re.findall(r"(\w+)=", story.files.names("messages")[0])
-    assert set(names) - set(partitions) <= lying
-    assert set(partitions) <= set(names)
+    assert names[-len(partitions) :] == partitions
+    assert set(names[: -len(partitions)]) <= set(COLUMNS["messages"])
+
+
+def test_bigquery_and_snowflake_are_asked_for_what_is_there() -> None:
+    """Columns of messages, by their names."""
+    known = set(COLUMNS["messages"])
+    assert set(columns_of(block("sql", "CREATE STAGE"), "snowflake")) <= known
+    for having, dialect in (("CREATE STAGE", "snowflake"), ("enable_list_inference", "bigquery")):
+        query = sqlglot.parse(block("sql", having), read=dialect)[-1]
+        assert query is not None
+        used = {part.name for column in query.find_all(sqlglot.exp.Column) for part in column.parts}
+        assert used - {"day", "id"} <= known
+        assert {"from", "created_time", "_page_id"} <= used
