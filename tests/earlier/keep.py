@@ -2,7 +2,7 @@
 
     python -m tests.earlier.keep
 
-makes `tests/earlier/<version>/`: `published/`, a dump and a day of one Page; `halfway/`, a dump that a limit stopped:
+makes `tests/earlier/<version>/`: `published/`, a dump and a day of one Page, and the dump in Parquet as well; `halfway/`, a dump that a limit stopped:
 some folders are published, the rest is in the staging area; `page.json`, what the Page held. Made once for each release, and never again.
 """
 
@@ -22,6 +22,7 @@ from tests.servers.destinations import local
 
 HERE = Path(__file__).parent
 WINDOW = (NOW - DAY, NOW)
+DUMP = (None, None)
 
 
 def page() -> Sandbox:
@@ -30,10 +31,12 @@ def page() -> Sandbox:
 
 
 def publish(box: Sandbox, into: Path) -> None:
-    """Export the Page's last day, and, into a data set of its own, all of it."""
-    for name, (since, until) in {"day": WINDOW, "all": (None, None)}.items():
+    """Export the Page's last day, and, into data sets of their own, all of it, in either format."""
+    parquet = {"file_format": "parquet", "compression": "zstd"}
+    for name, (window, how) in {"day": (WINDOW, {}), "all": (DUMP, {}), "all-parquet": (DUMP, parquet)}.items():
         (into / name).mkdir(parents=True)
-        simulated(exporting(box, store_of(local(into / name)), FOLDERS, since=since, until=until), box)
+        since, until = window
+        simulated(exporting(box, store_of(local(into / name)), FOLDERS, since=since, until=until, **how), box)
 
 
 def stop_half_way(box: Sandbox, into: Path) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.export import FoldersFailed
 from tests.dump.exporting import FOLDERS, assert_tidy, exporting, in_tries, simulated, store_of
 from tests.earlier import keep
+from tests.servers import parquet_files
 from tests.servers.destinations import Destination, local
 
 VERSIONS = sorted(path.name for path in keep.HERE.iterdir() if (path / "page.json").exists())
@@ -51,7 +52,7 @@ def test_the_version_of_this_checkout_or_one_before_it_is_kept() -> None:
     assert VERSIONS
 
 
-@pytest.mark.parametrize("window", ["all", "day"])
+@pytest.mark.parametrize("window", ["all", "all-parquet", "day"])
 def test_its_manifests_say_what_lies_there(kept: Path, window: str) -> None:
     """Readers of the manifests find each file, its size, its hash, and as many records as are promised."""
     files = local(kept / "published" / window)
@@ -66,13 +67,14 @@ def test_its_manifests_say_what_lies_there(kept: Path, window: str) -> None:
             assert len(files.lines(entry["path"])) == entry["records"]
             counted[entry["stream"]] += entry["records"]
         assert counted == {stream: manifest[stream] for stream in counted}
-    if window == "all":
+    if window != "day":
         assert ids(files) == owed(page_of(kept))
 
 
-def test_a_dump_of_it_is_replaced_and_nothing_of_it_forgotten(kept: Path) -> None:
-    """Of a Page that was emptied all is carried over, as it was published."""
-    files = local(kept / "published" / "all")
+@pytest.mark.parametrize("dump", ["all", "all-parquet"])
+def test_a_dump_of_it_is_replaced_and_nothing_of_it_forgotten(kept: Path, dump: str) -> None:
+    """Of a Page that was emptied all is carried over, as it was published, in whatever format."""
+    files = local(kept / "published" / dump)
     before = {stream: {one["id"]: one for one in files.records(stream)} for stream in ("conversations", "messages")}
     with keep.page() as box:
         for thread in list(box.page.threads()):
@@ -85,6 +87,23 @@ def test_a_dump_of_it_is_replaced_and_nothing_of_it_forgotten(kept: Path) -> Non
             name: {**record, "_carried": True} for name, record in records.items()
         }
     assert_tidy(files)
+
+
+def test_its_columns_are_those_of_the_version_that_its_manifests_name(kept: Path) -> None:
+    """And hold what its lines of JSON hold, of all that both were asked for."""
+    lines, columns = (local(kept / "published" / name) for name in ("all", "all-parquet"))
+    for manifest in columns.manifests().values():
+        assert (manifest["file_format"], manifest["schema_version"]) == ("parquet", 1)
+        for entry in manifest["files"]:
+            metadata = parquet_files.table(columns.read(entry["path"])).schema.metadata
+            assert metadata == {b"pageconv.stream": entry["stream"].encode(), b"pageconv.schema_version": b"1"}
+    for stream in ("conversations", "messages"):
+        told, typed = ({one["id"]: one for one in files.records(stream)} for files in (lines, columns))
+        assert set(told) == set(typed) != set()
+        for ident, record in told.items():
+            both = (record.keys() & typed[ident].keys()) - {"_export_id", "_fetched_at"}
+            assert {name: record[name] for name in both} == {name: typed[ident][name] for name in both}
+            assert ("message" in record) == ("message" in typed[ident])
 
 
 def test_a_day_of_it_is_replaced_by_the_same_day(kept: Path) -> None:
