@@ -1,25 +1,16 @@
-"""Parquet files: lines of JSON go in, row groups come out, and records come back. The only module that loads pyarrow.
-
-pyarrow is an extra, and takes its time to load: so only functions import it, and none that a DAG file runs when it is parsed.
-"""
+"""Parquet files: lines of JSON go in, row groups come out, and records come back; pyarrow is loaded as in :mod:`.arrow`."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump import schema
-from airflow_provider_pageconv.dump.schema import BOOL, COLUMNS, INT, Items, Kind, Struct, Time, from_row, to_row
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from airflow_provider_pageconv.dump.arrow import arrow_schema, columns, rows
+from airflow_provider_pageconv.dump.schema import COLUMNS, from_row
 
 MAGIC = b"PAR1"
 """What a file begins with: https://parquet.apache.org/docs/file-format/."""
@@ -38,29 +29,6 @@ _STREAM, _VERSION = "pageconv.stream", "pageconv.schema_version"
 def is_installed() -> bool:
     """Whether pyarrow can be found; it is not loaded."""
     return importlib.util.find_spec("pyarrow") is not None
-
-
-# ---- the schema
-
-
-@cache
-def arrow_schema(stream: str) -> pa.Schema:
-    """The columns of a stream, alike in every file."""
-    import pyarrow as pa
-
-    return pa.schema([(name, _arrow_type(kind)) for name, kind in COLUMNS[stream].items()])
-
-
-def _arrow_type(kind: Kind) -> pa.DataType:
-    import pyarrow as pa
-
-    if isinstance(kind, Time):
-        return pa.timestamp("us", "UTC")
-    if isinstance(kind, Struct):
-        return pa.struct([(name, _arrow_type(inner)) for name, inner in kind.fields.items()])
-    if isinstance(kind, Items):
-        return pa.list_(_arrow_type(kind.item))
-    return {INT: pa.int64(), BOOL: pa.bool_()}.get(kind, pa.string())
 
 
 # ---- writing
@@ -103,14 +71,15 @@ class ParquetPacker:
         self._compression = compression
         self._sink = _Sink()
         self._writer: Any = None
-        self._batches: list[Any] = []
+        self._tables: list[Any] = []
         self._records = self._bytes = 0
 
     def compress(self, lines: bytes | bytearray) -> bytes:
         """Add whole lines; returns what of the file is finished."""
-        if rows := [to_row(self._stream, record) for record in _documents(lines)]:
-            self._batches.append(_batch(self._stream, rows))
-            self._records += len(rows)
+        if lines:
+            table = columns(self._stream, lines)
+            self._tables.append(table)
+            self._records += len(table)
             self._bytes += len(lines)
         if self._records >= _GROUP_RECORDS or self._bytes >= _GROUP_BYTES:
             self._write_group()
@@ -127,9 +96,9 @@ class ParquetPacker:
 
         if self._writer is None:
             self._writer = self._open()
-        if self._batches:
-            table = pa.Table.from_batches(self._batches)
-            self._batches.clear()
+        if self._tables:
+            table = pa.concat_tables(self._tables)
+            self._tables.clear()
             self._writer.write_table(table, row_group_size=self._records)
             self._records = self._bytes = 0
 
@@ -142,28 +111,6 @@ class ParquetPacker:
         )
         writer.add_key_value_metadata({_STREAM: self._stream, _VERSION: str(schema.VERSION)})
         return writer
-
-
-def _documents(lines: bytes | bytearray) -> list[Any]:
-    """The records of some lines."""
-    try:
-        return msgspec.json.Decoder().decode_lines(lines)
-    except ValueError:  # a lone surrogate, for one, which the standard library takes
-        return [json_text.read(line) for line in bytes(lines).split(b"\n") if line]
-
-
-def _batch(stream: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    arrays = []
-    for field in arrow_schema(stream):
-        cells = [row.get(field.name) for row in rows]
-        try:
-            arrays.append(pa.array(cells, field.type))
-        except pa.ArrowException as error:
-            # Its own sentence quotes the value, which may be what somebody wrote.
-            raise ValueError(f"{field.name} of {stream}: {type(error).__name__}") from None
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(stream))
 
 
 # ---- reading
@@ -182,7 +129,7 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=64 * 1024) as source:
             stream = _stream_of(source)
             for batch in source.iter_batches(_READ_AT_ONCE, use_threads=False):
-                for row in _rows(stream, batch):
+                for row in rows(stream, batch):
                     yield from_row(stream, row)
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
@@ -200,36 +147,3 @@ def _stream_of(source: Any) -> str:
     if not source.schema_arrow.equals(arrow_schema(stream)):
         raise ValueError("its columns are not those of the schema that it names")
     return str(stream)
-
-
-def _rows(stream: str, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = [name for name in batch.schema.names if batch.column(name).null_count < len(batch)]
-    columns = [_cells(batch.column(name), COLUMNS[stream][name]) for name in names]
-    for cells in zip(*columns, strict=True):
-        yield dict(zip(names, cells, strict=True))
-
-
-def _cells(array: pa.Array, kind: Kind) -> list[Any]:
-    """The cells of a column. Column by column this takes a fraction of what pyarrow takes value by value."""
-    import pyarrow as pa
-
-    if isinstance(kind, Time):
-        array = array.cast(pa.int64())
-    if isinstance(kind, Struct):
-        names = [name for name in kind.fields if array.field(name).null_count < len(array)]
-        inner = [_cells(array.field(name), kind.fields[name]) for name in names]
-        cells: list[Any] = [dict(zip(names, values, strict=True)) for values in zip(*inner, strict=True)]
-        cells = cells or [{} for _ in range(len(array))]
-        if array.null_count:
-            cells = [cell if there else None for cell, there in zip(cells, array.is_valid().to_pylist(), strict=True)]
-        return cells
-    if isinstance(kind, Items):
-        items = _cells(array.flatten(), kind.item)
-        lengths = array.value_lengths().to_pylist()
-        cells, at = [], 0
-        for length in lengths:
-            cells.append(None if length is None else items[at : at + length])
-            at += length or 0
-        return cells
-    found: list[Any] = array.to_pylist()
-    return found

@@ -26,7 +26,7 @@ VERSION = 1
 """Of the columns and of what they mean; anything else than a new text in the documentation is a new one."""
 
 EXTRA = "_extra"
-_FETCHED_AT = "_fetched_at"
+FETCHED_AT = "_fetched_at"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,13 @@ class Time:
     :param pattern: the text of which the moment tells all.
     :param timespec: how :meth:`datetime.isoformat` writes that, but for the zone.
     :param zone: how the zone is written behind it.
+    :param length: characters before the zone.
     """
 
     pattern: re.Pattern[str]
     timespec: str
     zone: str
+    length: int
     type: str = "timestamp"
 
 
@@ -87,8 +89,8 @@ JSON = Plain("string (JSON)")
 """Any value as JSON text, for what has no shape that one could write down."""
 
 _DATE, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d"
-GRAPH_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\+0000\Z", re.ASCII), "seconds", "+0000")
-OUR_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\.\d\d\dZ\Z", re.ASCII), "milliseconds", "Z")
+GRAPH_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\+0000\Z", re.ASCII), "seconds", "+0000", 19)
+OUR_TIME = Time(re.compile(rf"{_DATE}T{_CLOCK}\.\d\d\dZ\Z", re.ASCII), "milliseconds", "Z", 23)
 
 _PERSON = Struct({"id": TEXT, "name": TEXT, "email": TEXT, "username": TEXT})
 _IMAGE = Struct(
@@ -149,7 +151,7 @@ _ADDED: dict[str, Kind] = {
     "_page_id": TEXT,
     "_platform": TEXT,
     "_folder": TEXT,
-    _FETCHED_AT: OUR_TIME,
+    FETCHED_AT: OUR_TIME,
     "_export_id": TEXT,
     "_unavailable": BOOL,
     "_carried": BOOL,
@@ -205,7 +207,7 @@ _Read = Callable[[Any], Any]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all are in UTC, and without zones it is quicker
 _MICROSECOND = timedelta(microseconds=1)
-_FOREVER = datetime(9999, 12, 30, 23, 59, 59, tzinfo=timezone.utc).timestamp()
+FOREVER = datetime(9999, 12, 30, 23, 59, 59, tzinfo=timezone.utc).timestamp()
 """Nothing a day later than this is in the calendar."""
 
 _LARGEST = 2**63
@@ -227,7 +229,7 @@ def to_row(stream: str, record: Mapping[str, Any]) -> dict[str, Any]:
         if (make := write.get(name)) is not None:
             cell = make(value, lost)
         elif (kind := times.get(name)) is not None:
-            latest = _FOREVER if name == _FETCHED_AT else _latest(record.get(_FETCHED_AT))
+            latest = FOREVER if name == FETCHED_AT else _latest(record.get(FETCHED_AT))
             cell = _moment(kind, value, latest, lost)
         else:
             extra[name] = value
@@ -244,20 +246,20 @@ def to_row(stream: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _latest(fetched_at: object) -> float:
     """The last moment that a time may name in a record that was fetched then: it is how a window is cut."""
-    return _seconds_of(fetched_at) if isinstance(fetched_at, str) else _FOREVER
+    return _seconds_of(fetched_at) if isinstance(fetched_at, str) else FOREVER
 
 
 @lru_cache(256)  # all records of an answer have the same
 def _seconds_of(fetched_at: str) -> float:
-    fetched = seconds(fetched_at, _FOREVER)
-    return _FOREVER if fetched is None else min(fetched, _FOREVER)
+    fetched = seconds(fetched_at, FOREVER)
+    return FOREVER if fetched is None else min(fetched, FOREVER)
 
 
 def _moment(kind: Time, value: object, now: float, lost: Lost) -> int | None:
     """Microseconds since 1970; what counts as no time anywhere here is none."""
     if isinstance(value, str) and kind.pattern.match(value):
         try:
-            moment = datetime.fromisoformat(value[: -len(kind.zone)]) - _EPOCH
+            moment = datetime.fromisoformat(value[: kind.length]) - _EPOCH
         except ValueError:
             pass  # no day of the calendar
         else:

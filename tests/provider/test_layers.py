@@ -211,12 +211,12 @@ def test_only_the_client_does_http(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_only_the_module_of_parquet_loads_pyarrow_and_not_before_it_is_needed(name: str) -> None:
+def test_only_the_modules_of_parquet_load_pyarrow_and_not_before_it_is_needed(name: str) -> None:
     """It is an extra, and takes long to load: whoever exports JSON Lines, or parses a DAG file, does without."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     at_once = [one for one in tree.body if isinstance(one, (ast.Import, ast.ImportFrom))]
     loads = "pyarrow" in {found.partition(".")[0] for found in imports(MODULES[name])}
-    assert loads == (name == "dump.parquet")
+    assert loads == (name in ("dump.arrow", "dump.parquet"))
     assert "pyarrow" not in {found.partition(".")[0] for found in names(at_once)}
 
 
