@@ -5,7 +5,7 @@ pyarrow is an extra, and takes its time to load: so only functions import it, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +103,20 @@ def _tables(stream: str, lines: list[bytes]) -> Iterator[pa.Table]:
 
 
 def _one_by_one(stream: str, lines: list[bytes]) -> pa.Table:
+    return of_records(stream, _documents(lines))
+
+
+def of_records(stream: str, records: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """The rows of some records, in their order.
+
+    :raises ValueError: a cell is none; the sentence names its column, not the value.
+    """
     import pyarrow as pa
 
-    rows = [to_row(stream, record) for record in _documents(lines)]
+    made = [to_row(stream, record) for record in records]
     arrays = []
     for field in arrow_schema(stream):
-        cells = [row.get(field.name) for row in rows]
+        cells = [row.get(field.name) for row in made]
         try:
             arrays.append(pa.array(cells, field.type))
         except pa.ArrowException as error:

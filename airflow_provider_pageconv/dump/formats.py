@@ -195,12 +195,36 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         begins = raw.read(len(parquet.MAGIC))
         raw.seek(0)
         try:
-            for record in parquet.read_parquet(path) if begins == parquet.MAGIC else _read_lines(raw, begins):
-                if not isinstance(record, dict) or not isinstance(record.get("id"), str):
-                    raise DamagedFile("it holds what is no record")
-                yield record
+            yield from map(_record, parquet.read_parquet(path) if begins == parquet.MAGIC else _read_lines(raw, begins))
         except (ValueError, EOFError, OSError, zlib.error) as error:
             raise DamagedFile(str(error) or type(error).__name__) from None
+
+
+def read_batches(raw: BinaryIO, stream: str) -> Iterator[Any]:
+    """The rows of a data file by the columns of ``docs/schema.md``, whatever its format and compression.
+
+    It needs pyarrow. Readers of exports use it, the export itself does not.
+
+    :param raw: the file, opened for reading; it has to be able to seek.
+    :param stream: ``conversations`` or ``messages``, whichever the file holds.
+    :return: record batches of pyarrow, in little memory.
+    :raises DamagedFile: the file is not what it should be.
+    """
+    begins = raw.read(len(parquet.MAGIC))
+    raw.seek(0)
+    try:
+        if begins == parquet.MAGIC:
+            yield from parquet.read_batches(raw, stream)
+        else:
+            yield from parquet.batches(stream, map(_record, _read_lines(raw, begins)))
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedFile(str(error) or type(error).__name__) from None
+
+
+def _record(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict) or not isinstance(found.get("id"), str):
+        raise DamagedFile("it holds what is no record")
+    return found
 
 
 def _read_lines(raw: BinaryIO, begins: bytes) -> Iterator[Any]:

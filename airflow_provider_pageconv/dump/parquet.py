@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_pageconv.dump import schema
-from airflow_provider_pageconv.dump.arrow import arrow_schema, columns, rows
+from airflow_provider_pageconv.dump.arrow import arrow_schema, columns, of_records, rows
 from airflow_provider_pageconv.dump.schema import COLUMNS, from_row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAGIC = b"PAR1"
 """What a file begins with: https://parquet.apache.org/docs/file-format/."""
@@ -114,6 +118,32 @@ class ParquetPacker:
 
 
 # ---- reading
+
+
+def batches(stream: str, records: Iterator[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Records as rows, some at a time.
+
+    :raises ValueError: a record does not fit its columns.
+    """
+    while some := list(islice(records, _READ_AT_ONCE)):
+        yield from of_records(stream, some).to_batches()
+
+
+def read_batches(raw: BinaryIO, stream: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a file as they are, some at a time.
+
+    :raises ValueError: it is damaged, or none of this stream's.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(raw) as source:
+            if (found := _stream_of(source)) != stream:
+                raise ValueError(f"it holds {found}, not {stream}")
+            yield from source.iter_batches(_READ_AT_ONCE, use_threads=False)
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from None
 
 
 def read_parquet(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump import arrow, formats, parquet, schema
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records
+from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_batches, read_records
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.sandbox import Sandbox
@@ -89,7 +91,7 @@ def test_any_records_come_back_and_the_columns_are_always_the_same(stream: str, 
     assert Counter(map(exact, back)) == Counter(map(exact, rows))
     assert Counter(map(exact, parquet_files.nodes(content, stream))) == Counter(map(exact, rows))
     assert (part.records, part.bytes) == (len(rows), len(content))
-    assert found.schema.to_arrow_schema().equals(parquet.arrow_schema(stream))
+    assert found.schema.to_arrow_schema().equals(arrow.arrow_schema(stream))
     assert found.metadata == {b"pageconv.stream": stream.encode(), b"pageconv.schema_version": b"1"}
 
 
@@ -197,6 +199,38 @@ def test_what_is_no_file_of_ours_is_damaged(tmp_path: Path) -> None:
     write(tmp_path / "no-id", "messages", [{"message": "x"}])
     with pytest.raises(DamagedFile, match="what is no record"):
         list(read_records(tmp_path / "no-id"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(sorted(schema.COLUMNS)), st.data())
+def test_the_rows_of_a_file_are_the_same_in_either_format(stream: str, data: st.DataObject) -> None:
+    """Who copies them into a table need not know which one an export has."""
+    rows = data.draw(st.lists(records(stream).map(lambda record: {**record, "id": "m"}), min_size=1, max_size=6))
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for file_format, compression in (("jsonl", "none"), ("jsonl", "gzip"), ("parquet", "zstd")):
+            path = Path(folder) / f"{file_format}-{compression}"
+            writer = PartWriter(path, stream, compression, file_format=file_format)
+            for row in rows:
+                writer.write(row)
+            writer.close()
+            with path.open("rb") as raw:
+                batches = list(read_batches(raw, stream))
+            assert all(batch.schema.equals(arrow.arrow_schema(stream)) for batch in batches)
+            found.append([row for batch in batches for row in batch.to_pylist()])
+    assert Counter(map(repr, found[0])) == Counter(map(repr, found[1])) == Counter(map(repr, found[2]))
+
+
+def test_rows_are_not_taken_of_what_is_no_file_of_ours(tmp_path: Path) -> None:
+    """Nor of one that holds the other stream, or lines that are no records."""
+    write(tmp_path / "good", "messages", [MESSAGE] * 10)
+    good = (tmp_path / "good").read_bytes()
+    lines = gzip.compress(line(MESSAGE) * 1000)
+    for content in (*damaged_files(good).values(), lines[: len(lines) // 2], b"{", b"[]\n", b'{"message": "x"}\n'):
+        with pytest.raises(DamagedFile):
+            list(read_batches(io.BytesIO(content), "messages"))
+    with pytest.raises(DamagedFile, match="it holds messages, not conversations"):
+        list(read_batches(io.BytesIO(good), "conversations"))
 
 
 # ---- an export
