@@ -90,7 +90,7 @@ def show(folder: Folder, processes: Processes) -> None:
     say(f"A Graph API on loopback, {page.url}, serves three made-up Pages; one system user's token reaches them all.")
     plan = the_plan(folder, datetime.now(timezone.utc))
     dags = {HOURLY, *(path.stem for path in EXAMPLE_DAGS.glob("*.py"))}
-    airflow = start_airflow(folder, processes, environment(plan), dags, COMPONENTS)
+    airflow = start_airflow(folder, processes, environment(plan, folder), dags, COMPONENTS)
     keep(airflow, folder, page, list(plan["pages"].values()))
     airflow.api("PATCH", f"/dags/{HOURLY}", {"is_paused": False})
     say(f"Airflow is up. It exports the last {HOURS} hours of the three Pages:")
@@ -134,7 +134,7 @@ def the_plan(folder: Folder, now: datetime) -> dict[str, Any]:
     }
 
 
-def environment(plan: dict[str, Any]) -> dict[str, str]:
+def environment(plan: dict[str, Any], folder: Folder) -> dict[str, str]:
     """Return what this Airflow is told beside what every one of ours is."""
     bundles = {"examples": EXAMPLE_DAGS, "demo": DEMO_DAGS}
     local = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -148,6 +148,10 @@ def environment(plan: dict[str, Any]) -> dict[str, str]:
         # The example DAGs read it; the developer's own may name a pool that is not here.
         "PAGECONV_POOL": "default_pool",
         "PAGECONV_INSTAGRAM_POOL": "default_pool",
+        # The copy in Iceberg tables: the developer's own catalog is no place for made-up Pages.
+        "PYICEBERG_DEFAULT_CATALOG": "default",
+        "PYICEBERG_CATALOG__DEFAULT__URI": f"sqlite:///{folder.export / 'iceberg.db'}",
+        "PYICEBERG_CATALOG__DEFAULT__WAREHOUSE": f"file://{folder.export / 'iceberg'}",
         "PAGECONV_UI_PLAN": json.dumps(plan),
     }
 

@@ -54,7 +54,8 @@ def run_dags(runs: Sequence[Mapping[str, Any]], *, environment: Mapping[str, str
     """Run DAGs of `example_dags/` one after the other with `dag.test()`, in one fresh process.
 
     :param runs: what `tests.servers.dag_runner` takes: for each run `dag_id`, and perhaps `logical_date` (ISO
-        text, None for a run without one), `conf`, and `consumes` (take up the asset events of the runs before)
+        text, None for a run without one), `conf`, and `consumes` (take up the asset events of the runs before, or those of
+        them whose places in their order are listed)
     :param environment: connections and settings of the DAGs, beside those of the tests' own Airflow
     :return: for each run its `state`, the `xcoms` that its tasks returned by task id, and the `events` (extra of
         the asset events that it caused)

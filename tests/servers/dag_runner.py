@@ -45,7 +45,9 @@ def run(dag: Any, order: dict[str, Any]) -> dict[str, Any]:
         """Hand the run the events that a scheduler would have started it for: dag.test() knows of none."""
         created = create(*args, **kwargs)
         session = kwargs["session"]
-        created.consumed_asset_events.extend(session.scalars(select(AssetEvent)))
+        events = session.scalars(select(AssetEvent).order_by(AssetEvent.id)).all()
+        wanted = order["consumes"]
+        created.consumed_asset_events.extend(events if wanted is True else [events[number] for number in wanted])
         session.commit()
         return created
 
