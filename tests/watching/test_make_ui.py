@@ -150,11 +150,12 @@ def test_a_click_on_trigger_runs_an_example(shown: Shown) -> None:
     examples = {dag["dag_id"]: dag for dag in shown.api("/dags?tags=example")["dags"]}
     assert set(examples) == {path.stem for path in EXAMPLE_DAGS.glob("*.py")}
     assert all(dag["is_paused"] for dag in examples.values())
-    for dag_id in ("pageconv_token_watch", "pageconv_daily"):
-        shown.api(f"/dags/{dag_id}", {"is_paused": False}, "PATCH")
-        shown.api(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "dag_run_id": "click"} | now(dag_id), "POST")
-    for dag_id in ("pageconv_token_watch", "pageconv_daily"):
-        assert ended(shown, dag_id, "click") == "success"
+    for dag_ids in (("pageconv_token_watch", "pageconv_daily"), ("pageconv_iceberg",)):
+        for dag_id in dag_ids:
+            shown.api(f"/dags/{dag_id}", {"is_paused": False}, "PATCH")
+            shown.api(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "dag_run_id": "click"} | now(dag_id), "POST")
+        for dag_id in dag_ids:
+            assert ended(shown, dag_id, "click") == "success"
 
 
 def test_ctrl_c_ends_and_removes_everything(shown: Shown) -> None:
