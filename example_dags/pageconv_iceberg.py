@@ -79,7 +79,7 @@ def table_of(catalog: Catalog, stream: str) -> Table:
     """Load the table of a stream; make it where it is missing, and give it the columns that it does not have yet."""
     import pyarrow as pa
 
-    from airflow_provider_pageconv.dump.parquet import arrow_schema
+    from airflow_provider_pageconv.dump.arrow import arrow_schema
 
     columns = arrow_schema(stream).append(pa.field("window_name", pa.string()))
     name = (NAMESPACE, stream)
