@@ -45,6 +45,7 @@ class Settings:
     calls_per_second: float
     timeout: float
     app_id: str | None = None
+    pseudonym_secret: str | None = field(default=None, repr=False)
 
 
 def read_settings(connection: Any) -> Settings:
@@ -70,6 +71,7 @@ def read_settings(connection: Any) -> Settings:
         credentials=Credentials(token, secret),
         page_id=_page_id(name, connection.login, extra),
         app_id=str(extra.get("app_id") or "").strip() or None,
+        pseudonym_secret=str(extra.get("pseudonym_secret") or "").strip() or None,
         api_version=version,
         calls_per_second=_number(name, extra, "calls_per_second", 2.0, least=0.0, most=1000.0),
         timeout=_number(name, extra, "timeout", 60.0, least=0.1, most=3600.0),
@@ -185,7 +187,45 @@ class PageConversationsHook(BaseHook):
         if self._settings is None:
             self._settings = read_settings(self.get_connection(self.pageconv_conn_id))
             _mask(self._settings.credentials)
+            _mask_texts(self._settings.pseudonym_secret)
         return self._settings
+
+    def pseudonym_key(self) -> bytes:
+        """What people are hashed with.
+
+        :raises ValueError: the connection has no ``pseudonym_secret``.
+        """
+        if not (secret := self.settings.pseudonym_secret):
+            raise ValueError(
+                f"pseudonymize needs a secret: the extra of the connection {self.pageconv_conn_id!r} has no pseudonym_secret. "
+                "Put a long random text there, and keep it: with another one the same people get other values."
+            )
+        return secret.encode("utf-8", "surrogatepass")
+
+    def own_ids(self, page_id: str, platform: str) -> list[str]:
+        """The ids by which the Page itself stands among people: of its Instagram account, or its own where it has a name.
+
+        On Messenger a Page is known by the id that tasks name, and nothing is asked.
+
+        https://developers.facebook.com/docs/graph-api/reference/page
+
+        :raises GraphError: the API refuses to tell.
+        :raises ValueError: it tells of no Instagram account.
+        """
+        from airflow_provider_pageconv.graph.edges import in_path
+        from airflow_provider_pageconv.graph.protocol import Request
+
+        if platform == "messenger" and page_id.isdecimal():
+            return []
+        name = "instagram_business_account" if platform == "instagram" else "id"
+        found = self.get_conn(page_id).get(Request(in_path(page_id), {"fields": name})).data.get(name)
+        own = found.get("id") if isinstance(found, dict) else found
+        if not isinstance(own, str):
+            raise ValueError(
+                f"The Page {page_id} names no Instagram account (instagram_business_account), so that nobody could tell the "
+                "account from the people who write to it: check that it is connected and that the token has instagram_basic."
+            )
+        return [own]
 
     def get_conn(self, page_id: str | None = None) -> GraphClient:
         """The client for a Page: signed, paced, with patience for passing trouble; safe to share between worker threads.
@@ -660,11 +700,15 @@ def _type_of(node: Mapping[str, Any]) -> str | None:
 
 def _mask(credentials: Credentials) -> None:
     """Keep the secrets out of the logs in every form in which they may get there: Airflow masks exact texts only."""
+    _mask_texts(credentials.token, credentials.app_secret, credentials.proof)
+
+
+def _mask_texts(*secrets: str | None) -> None:
     from urllib.parse import quote, quote_plus
 
     from airflow.sdk.log import mask_secret
 
-    for secret in (credentials.token, credentials.app_secret, credentials.proof):
+    for secret in secrets:
         if secret:
             for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
                 mask_secret(form)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _IN_PLACE_SECONDS = 60.0
+_UNTOLD_LIMIT = timedelta(minutes=5)
+"""How long a limit of which nothing is told is waited out before the export has begun."""
+
 _SILENT_SECONDS = 600.0
 """A task that holds its worker says at least that often what it waits for."""
 _ASIDE = {"messages_unavailable": "without details", "messages_undated": "withheld", "messages_carried": "carried over"}
@@ -80,6 +83,11 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param keep_deleted: whether a replaced export's records stay that the API is seen not to list any more. What was not
         looked for always stays.
     :param overwrite: replace a published export of the window without reading it: nothing is carried over.
+    :param pseudonymize: some of ``name``, ``email``, ``username``, ``id``: of people they become a keyed hash, with the
+        connection's ``pseudonym_secret``. The Page stays readable.
+    :param exclude_fields: names of fields of conversations and messages that are not asked for at all.
+    :param exclude_user_ids: people who are left out, by their Page-scoped (Instagram-scoped) ids; or the path of one list of
+        them, a text with one id a line, read at the start of every try.
     :param on_empty: what to do where the API lists no thread at all in any folder, of whatever age, which has causes that
         look like success: ``warn``, ``ok``, or ``fail``, which publishes nothing.
     :param on_rate_limit: what to do when a limit is reached. ``reschedule`` frees the worker until Meta lets calls through
@@ -106,6 +114,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         "until",
         "conversation_fields",
         "message_fields",
+        "exclude_user_ids",
         "pageconv_conn_id",
     )
     ui_color = "#d7e8fb"
@@ -130,6 +139,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         max_part_records: int = 50_000,
         keep_deleted: bool = True,
         overwrite: bool = False,
+        pseudonymize: Sequence[str] | None = None,
+        exclude_fields: str | Sequence[str] | None = None,
+        exclude_user_ids: str | Sequence[str] | None = None,
         on_empty: str = "warn",
         on_rate_limit: str = "reschedule",
         rate_limit_timeout: timedelta = timedelta(hours=24),
@@ -155,6 +167,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.max_part_records = max_part_records
         self.keep_deleted = keep_deleted
         self.overwrite = overwrite
+        self.pseudonymize = pseudonymize
+        self.exclude_fields = exclude_fields
+        self.exclude_user_ids = parameters.hidden(exclude_user_ids)
         self.on_empty = on_empty
         self.on_rate_limit = on_rate_limit
         self.rate_limit_timeout = rate_limit_timeout
@@ -173,6 +188,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     def partial(cls, **kwargs: Any) -> OperatorPartial:
         """Check what is known before the task is mapped: Airflow makes the mapped ones only when the run is under way."""
         parameters.check({name: kwargs[name] for name in parameters.CHECKS if name in kwargs})
+        if "exclude_user_ids" in kwargs:
+            kwargs["exclude_user_ids"] = parameters.hidden(kwargs["exclude_user_ids"])
         mapped: OperatorPartial = super().partial(**kwargs)
         return mapped
 
@@ -181,6 +198,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
         Raised from here, it would come after Airflow's own traceback, once for each field.
         """
+        if isinstance(content, parameters.UserIds):
+            return parameters.UserIds(super().render_template(content.values, context, *args, **kwargs))
         try:
             return super().render_template(content, context, *args, **kwargs)
         except Exception as error:
@@ -192,6 +211,15 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             if not parameters.asks_for_interval(content):
                 raise
             return parameters.NoInterval(content)
+
+    @property
+    def exclude_user_ids(self) -> Any:
+        """As it was given, but for ids: Airflow writes down what stands here, before and after it is rendered."""
+        return self._exclude_user_ids
+
+    @exclude_user_ids.setter
+    def exclude_user_ids(self, value: Any) -> None:
+        self._exclude_user_ids = parameters.hidden(value)
 
     def _parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters.CHECKS}
@@ -231,14 +259,14 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
         from airflow_provider_pageconv.dump.export import FoldersFailed
         from airflow_provider_pageconv.dump.store_errors import NoSuchBucketError, StoreError
-        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError
+        from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphPermissionError, GraphRequestError
         from airflow_provider_pageconv.metrics import counted
 
         self._tags = {name: getattr(context["ti"], name) for name in ("dag_id", "task_id")}
         try:
             with counted(self._tags):
                 export, spec, folders = self._prepare(context)
-        except (ValueError, GraphAuthError, GraphPermissionError) as error:
+        except (ValueError, GraphAuthError, GraphPermissionError, GraphRequestError) as error:
             raise ExportFailed(str(error)) from None
         stretch = lines.window(spec.window.since, spec.window.until)
         text = f"Exporting Page {spec.page_id} ({spec.platform}), {stretch}: {', '.join(folders)}."
@@ -275,10 +303,13 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         from airflow_provider_pageconv.graph.limits import Policy
         from airflow_provider_pageconv.hooks import PageConversationsHook
         from airflow_provider_pageconv.lineage import Ends
+        from airflow_provider_pageconv.user_ids import read_user_ids
 
         checked = parameters.check(self._parameters(), rendered=True)
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
+        if checked["exclude_user_ids"] is not None:
+            spec = replace(spec, exclude_user_ids=read_user_ids("exclude_user_ids", checked["exclude_user_ids"]))
         self._tags |= {"page_id": spec.page_id, "platform": spec.platform}
         self.exported = spec.platform, spec.page_id
         try:
@@ -311,6 +342,8 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         )
         self._wait_until_settled(spec)
         spec = replace(spec, notes=tuple(hook.look_ahead(spec.page_id, spec.platform)))
+        if spec.people.pseudonyms or (spec.people and spec.platform == "messenger"):
+            spec = replace(spec, own_ids=self._own_ids(spec, hook))
         settled = spec.window.until + self.settle if spec.window.until else None
         client, store = hook.get_conn(spec.page_id), open_store(fs, path.path)
         export = Export(spec, folders, client, store, policy, settled=settled, show=self._show)
@@ -356,6 +389,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             page_id=page_id,
             window=Window(since, until),
             api_version=hook.settings.api_version,
+            pseudonym_key=hook.pseudonym_key() if checked["pseudonymize"] else b"",
             run_key={
                 "dag_id": ti.dag_id,
                 "run_id": ti.run_id,
@@ -376,10 +410,23 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                     "max_part_records",
                     "keep_deleted",
                     "overwrite",
+                    "pseudonymize",
+                    "exclude_fields",
                     "on_empty",
                 )
             },
         )
+
+    def _own_ids(self, spec: Spec, hook: Any) -> tuple[str, ...]:
+        """What the Page itself is called among people."""
+        from airflow_provider_pageconv.graph.errors import GraphRateLimitError
+
+        try:
+            return tuple(hook.own_ids(spec.page_id, spec.platform))
+        except GraphRateLimitError as limit:
+            if self.on_rate_limit not in ("reschedule", "defer"):
+                raise
+            self._let_go(datetime.now(timezone.utc) + (limit.retry_after or _UNTOLD_LIMIT), "a limit is reached")
 
     def _warn_of_role(self) -> None:
         """Say what is used where S3's connection does not exist: Airflow's Amazon provider does without, others refuse."""

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from airflow_provider_pageconv.compat import AirflowFailException
-from airflow_provider_pageconv.graph.names import FOLDERS, field_name, parse_fields
+from airflow_provider_pageconv.graph.names import FOLDERS, PSEUDONYMS, field_name, parse_fields
 from airflow_provider_pageconv.times import round_up
 
 COMPRESSIONS = {"jsonl": ("gzip", "none"), "parquet": ("zstd", "gzip", "snappy", "none")}
@@ -47,8 +47,41 @@ class NoInterval(str):
     __slots__ = ()
 
 
+class UserIds:
+    """Ids of people, or templates of some. Airflow writes down what a task was given, in two tables; of this it writes
+    how many there are.
+
+    :param values: as they were given.
+    """
+
+    template_fields = ("values",)
+    """Where Airflow looks for the outputs of other tasks."""
+
+    def __init__(self, values: Any) -> None:
+        self.values: tuple[Any, ...] = tuple(values) if isinstance(values, (list, tuple, set, frozenset)) else (values,)
+
+    def __repr__(self) -> str:
+        return f"<{len(self.values)} {'id' if len(self.values) == 1 else 'ids'}, not shown>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UserIds) and other.values == self.values
+
+    def __hash__(self) -> int:
+        return hash(self.values)
+
+
+def hidden(value: Any) -> Any:
+    """Ids of people as something that tells none of them; the path of a list, a template and ``None`` stay as they are."""
+    if value is None or isinstance(value, UserIds) or hasattr(value, "iter_references"):
+        return value
+    is_path = not isinstance(value, (list, tuple, set, frozenset, int)) and ("/" in str(value) or is_template(value))
+    return value if is_path else UserIds(value)
+
+
 def is_template(value: object) -> bool:
     """Whether a value is known only when the task runs: it holds Jinja, or is the output of another task."""
+    if isinstance(value, UserIds):
+        return is_template(value.values)
     if isinstance(value, str):
         return any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -68,14 +101,14 @@ def asks_for_interval(template: str) -> bool:
     return bool(re.search(_ASKS_FOR_INTERVAL, template))
 
 
-def no_file_system(value: object, found: object) -> ParameterError:
-    """What is said of a destination whose scheme nothing here can read."""
+def no_file_system(value: object, found: object, name: str = "destination") -> ParameterError:
+    """What is said of a path whose scheme nothing here can read."""
     scheme = str(value).partition("://")[0]
     extra = _EXTRAS.get(scheme)
     if extra is None:
-        return refuse("destination", str(value), f"s3://, gs://, abfs:// or file:// ({found})")
+        return refuse(name, str(value), f"s3://, gs://, abfs:// or file:// ({found})")
     return ParameterError(
-        f"destination is {str(value)!r}: {scheme}:// needs a package that is not installed here: "
+        f"{name} is {str(value)!r}: {scheme}:// needs a package that is not installed here: "
         f"pip install 'airflow-provider-pageconv[{extra}]' wherever tasks run."
     )
 
@@ -151,6 +184,51 @@ def message_fields(name: str, value: Any) -> tuple[str, ...] | None:
         return parse_fields(name, value)
     except ValueError as error:
         raise ParameterError(str(error)) from None
+
+
+def pseudonymize(name: str, value: Any) -> tuple[str, ...]:
+    """What of people becomes a keyed hash, in one order whatever it was named in."""
+    if value is None:
+        return ()
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or not listed or any(one not in PSEUDONYMS for one in listed):
+        raise refuse(name, value, f"a list of some of {', '.join(PSEUDONYMS)}; or None")
+    return tuple(one for one in PSEUDONYMS if one in listed)
+
+
+def exclude_fields(name: str, value: Any) -> tuple[str, ...]:
+    """Names of fields that are not asked for; whether there are such, :func:`check` sees."""
+    if value is None:
+        return ()
+    fields = message_fields(name, value) or ()
+    if any(field_name(one) != one for one in fields):
+        raise refuse(name, value, "names of whole fields, such as ['message', 'attachments']; or None")
+    return tuple(sorted(set(fields)))
+
+
+def is_id_of_a_person(value: object) -> bool:
+    """Whether this is what the API calls people by: a number, as text or not."""
+    return (
+        not isinstance(value, bool) and isinstance(value, (str, int)) and bool(re.match(r"[0-9]{1,64}\Z", str(value)))
+    )
+
+
+def user_ids(name: str, value: Any) -> UserIds | str | None:
+    """Ids of people, hidden, or the path of a list of them, to be read with :func:`~.user_ids.read_user_ids`.
+
+    :raises ParameterError: it is neither; the sentence shows no id, nor what may be a name.
+    """
+    if value is None:
+        return None
+    found = hidden(value)
+    allowed = "ids of people (digits alone, at least one), or the path of a list of them such as 's3://aws_default@bucket/ids'"
+    if not isinstance(found, UserIds):
+        return str(found)
+    wrong = [place for place, one in enumerate(found.values, 1) if not is_id_of_a_person(one)]
+    if wrong or not found.values:
+        where = f"number {wrong[0]} of {len(found.values)} is none" if wrong else "it is empty"
+        raise ParameterError(f"{name} cannot be used, {where}: it takes {allowed}, or None.")
+    return found
 
 
 def moment(name: str, value: Any) -> datetime | None:
@@ -271,6 +349,9 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_part_records": count,
     "keep_deleted": flag,
     "overwrite": flag,
+    "pseudonymize": pseudonymize,
+    "exclude_fields": exclude_fields,
+    "exclude_user_ids": user_ids,
     "on_empty": on_empty,
     "on_rate_limit": on_rate_limit,
     "rate_limit_timeout": duration,
@@ -290,6 +371,7 @@ TEMPLATED = frozenset(
         "until",
         "conversation_fields",
         "message_fields",
+        "exclude_user_ids",
         "pageconv_conn_id",
     }
 )
@@ -323,12 +405,38 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
     if "file_format" in checked and "compression" in checked:
         chosen = checked["file_format"]
         checked["compression"] = compression("compression", checked["compression"], [chosen]) or COMPRESSIONS[chosen][0]
+    _check_fields(values, checked)
     since, until = checked.get("since"), checked.get("until")
     if since is not None and until is not None:
         check_order(since, until)
     if until is not None and until > _LAST:
         raise refuse("until", values["until"], f"a moment up to {_LAST:%Y-%m-%d}, or None for what there is by now")
     return checked
+
+
+def _check_fields(values: Mapping[str, Any], checked: Mapping[str, Any]) -> None:
+    """Refuse to leave out fields that are not asked for, or without which nobody can tell whose something is.
+
+    :raises ParameterError: they are such.
+    """
+    asked = {name: checked.get(name) for name in ("conversation_fields", "message_fields") if name in checked}
+    left_out = checked.get("exclude_fields", ())
+    if left_out and len(asked) == 2:
+        from airflow_provider_pageconv.graph.fields import excludable
+
+        known = excludable(*asked.values())
+        if wrong := [one for one in left_out if one not in known]:
+            why = f"{wrong[0]!r} is always asked for, or not at all"
+            raise refuse("exclude_fields", values["exclude_fields"], f"some of {', '.join(known)}, or None; {why}")
+    if values.get("exclude_user_ids") is None:
+        return
+    for name, needed in (("conversation_fields", "participants"), ("message_fields", "from")):
+        fields = asked.get(name)
+        if needed in left_out or (fields and needed not in map(field_name, fields)):
+            raise ParameterError(
+                f"exclude_user_ids needs {needed} among {name}, and not among exclude_fields: without it nobody can tell "
+                "whose a conversation or a message is."
+            )
 
 
 def check_order(since: datetime, until: datetime) -> None:

@@ -96,6 +96,7 @@ def get_provider_info() -> dict[str, Any]:
                         "host": "https://graph.facebook.com",
                         "page_id": "the Page's numeric id",
                         "app_secret": "the secret of the token's app",
+                        "pseudonym_secret": "a long random text",
                         "app_id": "the id of the token's app",
                         "api_version": "v26.0",
                         "calls_per_second": "2",
@@ -107,6 +108,13 @@ def get_provider_info() -> dict[str, Any]:
                         "App secret",
                         "The secret of the app that the token belongs to. If given, every call is signed with it "
                         "(appsecret_proof), which some apps demand.",
+                        "string",
+                        format="password",
+                    ),
+                    "pseudonym_secret": _field(
+                        "Pseudonym secret",
+                        "What people are hashed with where a task has pseudonymize: a long random text. Keep it: with another "
+                        "one the same people get other values.",
                         "string",
                         format="password",
                     ),

@@ -27,7 +27,7 @@ from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETT
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
-from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES, message_fields
+from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES
 from airflow_provider_pageconv.times import moment
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,25 @@ _CARRIED = SETTLED + 1
 _UNOWED = -1
 """Worth of a message that was listed, but of which nobody can tell whether it belongs into the window."""
 
+_Threads = dict[bytes, bool]
+"""Threads with people who are left out, by the hash of their id; whether all of the thread goes."""
+
+
+@dataclass
+class Left:
+    """What this export counted and what is not published, since people in it are left out who were not when it was written.
+
+    :param expected: of what ``message_count`` says.
+    :param incomplete: ids of conversations among them that are named as incomplete.
+    """
+
+    conversations: int = 0
+    messages: int = 0
+    unavailable: int = 0
+    conversations_unavailable: int = 0
+    expected: int = 0
+    incomplete: set[str] = field(default_factory=set)
+
 
 @dataclass
 class Carried:
@@ -48,6 +67,7 @@ class Carried:
 
     :param parts: all parts to publish.
     :param dropped: bare messages of the new export that are not written, since better or earlier ones stay.
+    :param left: what is not published, since people are left out.
     :param unsettled: messages of which nobody can tell whether they belong into the window, and which no file holds.
     """
 
@@ -60,6 +80,7 @@ class Carried:
     dropped: int = 0
     dropped_unavailable: int = 0
     unsettled: int = 0
+    left: Left = field(default_factory=Left)
 
 
 @dataclass(frozen=True)
@@ -82,16 +103,28 @@ class Carrier:
 
     :param staging: prefix of this run's staging area.
     :param parts: those of the new export, in the staging area.
+    :param earlier: so many of them, the first, were written by earlier tries, who may have left out fewer people.
     """
 
     def __init__(
-        self, spec: Spec, store: Store, staging: str, scratch: Path, parts: Sequence[StagedPart], listed: Listed
+        self,
+        spec: Spec,
+        store: Store,
+        staging: str,
+        scratch: Path,
+        parts: Sequence[StagedPart],
+        listed: Listed,
+        *,
+        earlier: int = 0,
     ) -> None:
         self._spec = spec
         self._store = store
         self._staging = staging
         self._scratch = scratch
         self._parts = parts
+        self._earlier = earlier
+        self._left_out = spec.people.left_out
+        self._left: Left | None = None
         self._listed = listed
         self._asks_for_details = asks_for_details(spec)
 
@@ -108,14 +141,15 @@ class Carrier:
         :param others: the manifests of the folder's other windows.
         :raises DumpRefused: the predecessor cannot be read back.
         """
+        left = self._leave_out()
         bare = [staged for staged in self._parts if staged.kind == "bare"]
         unowed = [staged for staged in self._parts if staged.kind == "unowed"]
         if predecessor is None and not (bare and others):
             kept = [staged for staged in self._parts if staged.kind != "unowed"]
-            return Carried(kept, unsettled=sum(staged.part.records for staged in unowed))
+            return Carried(kept, unsettled=sum(staged.part.records for staged in unowed), left=left)
         with self._database() as known:
             self._index(known)
-            carried = Carried([staged for staged in self._parts if not staged.kind])
+            carried = Carried([staged for staged in self._parts if not staged.kind], left=left)
             if predecessor is not None:
                 self._carry(predecessor, known, carried)
             self._note_elsewhere(bare, others, known)
@@ -157,10 +191,13 @@ class Carrier:
         :param most: no more than so many.
         """
         found: list[str] = []
+        left = self._left_out
         with self._database() as known:
             self._index(known)
             for file in predecessor["files"]:
                 for record in self._read(str(file["path"]), checked=file) if file["stream"] == CONVERSATIONS else ():
+                    if left is not None and left.goes_whole(record):
+                        continue
                     if len(found) < most and not self._has_conversation(record, known):
                         found.append(record["id"])
         return found
@@ -168,6 +205,75 @@ class Carrier:
     def _has_conversation(self, record: Mapping[str, Any], known: sqlite3.Connection) -> bool:
         row = known.execute("SELECT 1 FROM conversations WHERE id = ?", (digest(record["id"]),)).fetchone()
         return row is not None
+
+    # ---- people who are left out
+
+    def _leave_out(self) -> Left:
+        """Take out of the parts of earlier tries who was not left out then; once.
+
+        :return: what went with them.
+        """
+        if self._left is not None:
+            return self._left
+        self._left = left = Left()
+        notes = [staged for staged in self._parts if staged.kind == "left"]
+        parts = [staged for staged in self._parts if staged.kind != "left"]
+        before = {staged.key for staged in self._parts[: self._earlier]}
+        if self._left_out is not None and before:
+            threads: _Threads = {}
+            for staged in notes:
+                for record in self._read(staged.key):
+                    _note(threads, record["id"], whole=record["whole"])
+            for staged in parts:
+                if staged.key in before and staged.part.stream == CONVERSATIONS:
+                    self._note_threads(self._read(staged.key), threads)
+            parts = [
+                made
+                for staged in parts
+                for made in (self._without(staged, threads, left) if staged.key in before else [staged])
+            ]
+        self._parts = parts
+        return left
+
+    def _note_threads(self, conversations: Iterator[dict[str, Any]], threads: _Threads) -> None:
+        """Take note of the threads in which somebody is left out."""
+        assert self._left_out is not None
+        for record in conversations:
+            if self._left_out.are_in(record):
+                _note(threads, record["id"], whole=self._left_out.goes_whole(record))
+
+    def _kept(self, stream: str, record: dict[str, Any], threads: _Threads) -> Mapping[str, Any] | None:
+        """What is kept of a record; the very same object where that is all of it, ``None`` where it goes."""
+        left = self._left_out
+        if left is None:
+            return record
+        whole = threads.get(digest(str(record["id" if stream == CONVERSATIONS else "_conversation_id"])))
+        if whole or (stream == MESSAGES and left.goes(record, shared=whole is not None)):
+            return None
+        return left.take_out(stream, record)
+
+    def _without(self, staged: StagedPart, threads: _Threads, left: Left) -> list[StagedPart]:
+        """A part without who is left out; the same where they are not in it."""
+        local = self._scratch / f"left-{secrets.token_hex(4)}"
+        stream, changed = staged.part.stream, False
+        writer = self._writer(local, stream)
+        for record in self._read(staged.key):
+            kept = self._kept(stream, record, threads)
+            changed = changed or kept is not record
+            if kept is not None:
+                writer.write(kept)
+            elif staged.kind != "unowed":
+                whole = bool(threads.get(digest(str(record.get("_conversation_id")))))
+                _count_left(left, stream, record, expected=not whole)
+        if not changed:
+            writer.discard()
+            return [staged]
+        part = writer.close()
+        made = StagedPart(f"{self._staging}/settled-{secrets.token_hex(8)}", part, staged.kind)
+        if part.records:
+            self._store.put(local, made.key)
+        local.unlink()
+        return [made] if part.records else []
 
     # ---- what the new export has
 
@@ -197,11 +303,16 @@ class Carrier:
 
     def _carry(self, predecessor: Manifest, known: sqlite3.Connection, carried: Carried) -> None:
         files = sorted(predecessor["files"], key=lambda file: file["stream"] != MESSAGES)
+        threads: _Threads = {}
+        if self._left_out is not None:
+            for file in files:
+                if file["stream"] == CONVERSATIONS:
+                    self._note_threads(self._read(str(file["path"]), checked=file), threads)
         for number, file in enumerate(files):
             note_key = f"{self._staging}/carried-{_mark(predecessor, file, self._spec.keep_deleted)}"
             note = self._note(note_key)
-            if note is None:
-                note = self._carry_file(file, known, number)
+            if note is None or not self._holds_none_left_out(note, threads):
+                note = self._carry_file(file, known, number, threads)
                 self._store.put_bytes(json.dumps(note).encode(), note_key)
             else:
                 self._replay(note, known)
@@ -218,13 +329,26 @@ class Carrier:
             return None
         return note if isinstance(note, dict) else None
 
-    def _carry_file(self, file: Mapping[str, Any], known: sqlite3.Connection, number: int) -> dict[str, Any]:
+    def _holds_none_left_out(self, note: Mapping[str, Any], threads: _Threads) -> bool:
+        """Whether what an earlier try carried over from a file has nobody in it who is to be left out now."""
+        part = note["part"]
+        if self._left_out is None or part is None:
+            return True
+        records = self._read(part["key"])
+        return all(self._kept(part["stream"], record, threads) is record for record in records)
+
+    def _carry_file(
+        self, file: Mapping[str, Any], known: sqlite3.Connection, number: int, threads: _Threads
+    ) -> dict[str, Any]:
         """Carry over from one file; returns what a note says of it."""
         stream = str(file["stream"])
         counts = dict.fromkeys(("conversations", "messages", "unavailable", "conversations_unavailable", "gone"), 0)
         local = self._scratch / f"carried-{secrets.token_hex(4)}"
         writer: PartWriter | None = None
-        for record in self._read(str(file["path"]), checked=file):
+        for found in self._read(str(file["path"]), checked=file):
+            record = self._kept(stream, found, threads)
+            if record is None:
+                continue
             stays, gone = (self._message if stream == MESSAGES else self._conversation)(record, known)
             if not stays:
                 continue
@@ -359,6 +483,29 @@ class Carrier:
             local.unlink(missing_ok=True)
 
 
+def _note(threads: _Threads, thread: str, *, whole: bool) -> None:
+    hashed = digest(thread)
+    threads[hashed] = threads.get(hashed, False) or whole
+
+
+def _count_left(left: Left, stream: str, record: Mapping[str, Any], *, expected: bool) -> None:
+    """Count a record that goes.
+
+    :param expected: of a message, whether its conversation stays, so that its ``message_count`` was counted.
+    """
+    unavailable = bool(record.get("_unavailable"))
+    if stream == MESSAGES:
+        left.messages += 1
+        left.unavailable += unavailable
+        left.expected += expected
+        return
+    left.conversations += 1
+    left.conversations_unavailable += unavailable
+    left.incomplete.add(record["id"])
+    count = record.get("message_count")
+    left.expected += count if isinstance(count, int) else 0
+
+
 def _damaged(key: str, reason: str) -> str:
     return (
         f"{key}, a file of the export that is to be replaced, is damaged: {reason}. It stays as it is; overwrite=True replaces "
@@ -368,7 +515,7 @@ def _damaged(key: str, reason: str) -> str:
 
 def asks_for_details(spec: Spec) -> bool:
     """Whether more of messages than their ids and times is asked for."""
-    return not message_fields(spec.message_fields).names <= {*REQUIRED_OF_MESSAGES}
+    return not spec.fields_of_messages.names <= {*REQUIRED_OF_MESSAGES}
 
 
 def _mark(predecessor: Manifest, file: Mapping[str, Any], keep_deleted: bool) -> str:

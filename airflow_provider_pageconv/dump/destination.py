@@ -137,6 +137,39 @@ class Destination:
                     f"ask for them too, use another destination, or {_OVERWRITE}."
                 )
 
+    def refuse_other_pseudonyms(self, published: Manifest, fields: Sequence[str], fingerprint: str | None) -> None:
+        """Refuse to replace an export by one that hides people differently: what is carried over is as it was published.
+
+        :param fields: what is hashed of people now.
+        :param fingerprint: of the secret it is hashed with.
+        :raises DumpRefused: it does.
+        """
+        had = published.get("pseudonymize") or []
+        if list(had) != list(fields):
+            theirs, mine = (", ".join(some) or "nothing" for some in (had, fields))
+            raise DumpRefused(
+                f"The export that {self._place.manifest} names has {theirs} of people pseudonymised, and this one {mine}: "
+                f"pseudonymize has to say the same, use another destination, or {_OVERWRITE}."
+            )
+        if published.get("pseudonym_fingerprint") != fingerprint:
+            raise DumpRefused(
+                f"The export that {self._place.manifest} names was pseudonymised with another pseudonym_secret than the "
+                f"connection has now: put that one back, use another destination, or {_OVERWRITE}."
+            )
+
+    def refuse_nameless(self, published: Manifest) -> None:
+        """Refuse to carry over from an export of which nobody can tell who is in it, where people are to be left out.
+
+        :raises DumpRefused: it is such a one.
+        """
+        for stream, name in zip(STREAMS, ("participants", "from"), strict=True):
+            asked = (published.get("fields") or {}).get(stream)
+            if asked and name not in map(field_name, asked):
+                raise DumpRefused(
+                    f"The export that {self._place.manifest} names was not asked for {name} of {stream}, so that nobody can "
+                    f"tell what exclude_user_ids leaves out of it: use another destination, or {_OVERWRITE}."
+                )
+
     def refuse_damage(self, published: Manifest) -> None:
         """Refuse to replace an export of which not every file is there.
 

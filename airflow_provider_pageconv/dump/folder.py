@@ -115,6 +115,7 @@ class FolderExport:
         self._is_first = is_first
         self._checkpoints = checkpoints
         self._parts: list[StagedPart] = resumed.parts
+        self._earlier = len(resumed.parts)
         self._output = Output(
             self.progress,
             scratch=scratch,
@@ -133,12 +134,12 @@ class FolderExport:
         self._fast = FastReader(query, self._pager.nested)
         scope, self._listing = self._rules()
         self._readers = Readers(spec, self.progress, scope, self._output, resumed.seen, self._ids_of_list)
-        self._readers.resume(resumed.readings, resumed.read)
+        left = self._readers.resume(resumed.readings, resumed.read)
         self._list_busy = False
         self._list_at = 0.0
         self._list_missing = 0
         self._looking = False
-        self._changed = not resumed.sequence
+        self._changed = left or not resumed.sequence
         self._saving = False
         self._saved_at = now
 
@@ -268,7 +269,7 @@ class FolderExport:
 
     def reader(self, ask: Ask) -> PageReader | None:
         """What reads the answer to a call first; ``None``: nothing does."""
-        if ask.target is not None:
+        if ask.target is not None or self.spec.people:
             return None
         query, nested = self._pager.query, self._pager.nested
         assert isinstance(query, ConversationsQuery)
@@ -435,7 +436,8 @@ class FolderExport:
         gone = frozenset(bytes.fromhex(one) for one in self.progress.gone)
         listed = Listed(self._whole, gone, moment(self.progress.began))
         destination = self.destination
-        return Carrier(self.spec, destination.store, destination.staging, self._scratch, list(self._parts), listed)
+        parts, staging = list(self._parts), destination.staging
+        return Carrier(self.spec, destination.store, staging, self._scratch, parts, listed, earlier=self._earlier)
 
     def publish(self, now: float, stopped: Callable[[], bool]) -> Callable[[], dict[str, Any]]:
         """Describe what was exported; what is returned publishes it, and returns the manifest.

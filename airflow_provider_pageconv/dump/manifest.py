@@ -27,6 +27,7 @@ def describe(
     :param listed: how many conversations the list named, of whatever age.
     """
     counts = progress.counts
+    hides, fingerprint = spec.hides
     return {
         "manifest_version": MANIFEST_VERSION,
         "export_id": progress.export_id,
@@ -36,7 +37,7 @@ def describe(
         "platform": spec.platform,
         "folder": folder,
         "window": spec.window.name,
-        "user_id": spec.user_id,
+        "user_id": spec.shown_user_id,
         "since": iso(spec.window.since) if spec.window.since else None,
         "until": iso(spec.window.until) if spec.window.until else progress.began,
         "conversations": counts.conversations,
@@ -54,6 +55,8 @@ def describe(
             MESSAGES: query.message_fields.expressions if query.message_fields else None,
         },
         "dropped_fields": list(progress.dropped),
+        "pseudonymize": hides or None,
+        "pseudonym_fingerprint": fingerprint,
         "truncated_edges": dict(progress.truncated),
         "file_format": spec.file_format,
         "compression": spec.compression,
@@ -63,7 +66,7 @@ def describe(
         "waited_seconds": round(progress.waited_seconds, 3),
         "started_at": progress.began,
         "finished_at": iso(finished_at),
-        "warnings": [*notes(spec, progress.graph_version), *_warnings(progress, query)],
+        "warnings": [*notes(spec, progress.graph_version), *_warnings(spec, progress, query)],
         "provider_version": __version__,
     }
 
@@ -74,17 +77,26 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
     :param document: what :func:`describe` made.
     :param predecessor: the manifest that is replaced, if anything of it was to be carried over.
     """
-    until = document["until"]
+    until, left = document["until"], carried.left
     if document["window"] == "all" and predecessor is not None:
         until = max(until, predecessor["until"], key=moment)
+    expected, incomplete = document["messages_expected"], document["conversations_incomplete_ids"]
     made = {name: value for name, value in document.items() if name not in ("window", "threads_undated")}
     made |= {
         "until": until,
-        "conversations": document["conversations"] + carried.conversations,
-        "messages": document["messages"] - carried.dropped + carried.messages,
-        "messages_unavailable": document["messages_unavailable"] - carried.dropped_unavailable + carried.unavailable,
+        "conversations": document["conversations"] - left.conversations + carried.conversations,
+        "messages": document["messages"] - left.messages - carried.dropped + carried.messages,
+        "messages_unavailable": (
+            document["messages_unavailable"] - left.unavailable - carried.dropped_unavailable + carried.unavailable
+        ),
         "messages_undated": carried.unsettled,
-        "conversations_unavailable": document["conversations_unavailable"] + carried.conversations_unavailable,
+        "conversations_unavailable": (
+            document["conversations_unavailable"] - left.conversations_unavailable + carried.conversations_unavailable
+        ),
+        "conversations_incomplete": document["conversations_incomplete"]
+        - sum(one in left.incomplete for one in incomplete),
+        "conversations_incomplete_ids": [one for one in incomplete if one not in left.incomplete],
+        "messages_expected": None if expected is None else expected - left.expected,
         "conversations_carried": carried.conversations,
         "messages_carried": carried.messages,
         "messages_gone": carried.gone,
@@ -117,6 +129,8 @@ def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[s
         yield (
             f"{_many(number, 'conversation')} could not be read to the end: what was got is there, marked _unavailable."
         )
+    if number := made["conversations_incomplete"]:
+        yield f"{_many(number, 'conversation')} gave fewer messages than message_count says."
     if made["messages_carried"] or made["conversations_carried"]:
         yield (
             f"{_many(made['conversations_carried'], 'conversation')} and {_many(made['messages_carried'], 'message')} were "
@@ -125,7 +139,7 @@ def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[s
         )
 
 
-def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
+def _warnings(spec: Spec, progress: Progress, query: ConversationsQuery) -> list[str]:
     """All that was withheld, left out or not as it should be, with its number and what helps."""
     counts, walk = progress.counts, progress.walk
     warnings = [f"The API refuses the documented field {name!r}: it was left out." for name in progress.dropped]
@@ -142,7 +156,8 @@ def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
             "their end."
         )
     if query.message_fields is not None and not query.asks_for_sender:
-        warnings.append("message_fields has no 'from': nobody can tell which messages came without their details.")
+        lacks = "exclude_fields has" if "from" in spec.exclude_fields else "message_fields has no"
+        warnings.append(f"{lacks} 'from': nobody can tell which messages came without their details.")
     if progress.threads_cut:
         warnings.append(
             f"The reading of {_many(progress.threads_cut, 'conversation')} ended early, since {MESSAGE_RUN} messages in a row "
@@ -155,10 +170,6 @@ def _warnings(progress: Progress, query: ConversationsQuery) -> list[str]:
         "_unavailable."
         for code, number in sorted(progress.refused.items())
     ]
-    if counts.conversations_incomplete:
-        warnings.append(
-            f"{_many(counts.conversations_incomplete, 'conversation')} gave fewer messages than message_count says."
-        )
     if progress.unusable:
         warnings.append(f"{_many(progress.unusable, 'row')} left out: no object, or without an id.")
     warnings += [

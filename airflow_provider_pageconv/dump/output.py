@@ -101,6 +101,13 @@ class Output:
             kind = "unowed"
         self._write(MESSAGES, kind, line(record))
 
+    def left_out(self, thread: str, *, whole: bool) -> None:
+        """Note a thread of which messages were written before it was known that somebody in it is to be left out.
+
+        :param whole: whether nothing of it is to be published.
+        """
+        self._write(CONVERSATIONS, "left", line({"id": thread, "whole": whole}))
+
     def _note_truncated(self, stream: str, truncated: Mapping[str, int]) -> None:
         for path, count in truncated.items():
             key = f"{stream}.{path}"

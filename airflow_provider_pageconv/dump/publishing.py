@@ -17,7 +17,6 @@ from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
-from airflow_provider_pageconv.graph.fields import conversation_fields, message_fields
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ def list_query(spec: Spec, folder: str) -> ConversationsQuery:
         platform=spec.platform,
         folder=folder,
         user_id=spec.user_id,
-        fields=conversation_fields(spec.conversation_fields),
-        message_fields=message_fields(spec.message_fields) if spec.messages else None,
+        fields=spec.thread_fields,
+        message_fields=spec.fields_of_messages if spec.messages else None,
     )
 
 
@@ -131,7 +130,7 @@ def refuse(
     :param manifests: the listing of the folder's manifests, where it was made already.
     :raises DumpRefused: it would.
     """
-    destination.refuse_conflicts(spec.window, spec.user_id, manifests)
+    destination.refuse_conflicts(spec.window, spec.shown_user_id, manifests)
     if published is None or spec.overwrite:
         return
 
@@ -144,10 +143,13 @@ def refuse(
 
 
 def refuse_replacement(spec: Spec, folder: str, destination: Destination, published: Manifest) -> None:
-    """Refuse to replace an export that cannot be read back, or that was asked for more.
+    """Refuse to replace an export that cannot be read back, that was asked for more, or that hides people differently.
 
     :raises DumpRefused: it is such a one.
     """
     query = list_query(spec, folder)
     inner = query.message_fields.expressions if query.message_fields else None
     destination.refuse_replacement(published, {CONVERSATIONS: query.fields.expressions, MESSAGES: inner})
+    destination.refuse_other_pseudonyms(published, *spec.hides)
+    if spec.people.left_out is not None:
+        destination.refuse_nameless(published)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -17,6 +18,8 @@ from airflow_provider_pageconv.dump.idset import IdSet, digest
 from airflow_provider_pageconv.dump.listing import Seen, count_fruitless
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.progress import Progress
+from airflow_provider_pageconv.dump.records import CONVERSATIONS
+from airflow_provider_pageconv.dump.records import MESSAGES as STREAM_OF_MESSAGES
 from airflow_provider_pageconv.dump.rounds import Rounds, Stage
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.threads import Reading, Scope, Thread
@@ -111,6 +114,7 @@ class Readers:
         self.scope = scope
         self._output = output
         self._ids_of_list = ids_of_list
+        self._people = spec.people
         self._seen, self._new_seen, self._new_whole = seen, bytearray(), bytearray()
         self._readings: dict[bytes, Reading] = {}
         self._ready: deque[bytes] = deque()
@@ -126,16 +130,35 @@ class Readers:
         self._control_at = 0.0
         self._note_fields()
 
-    def resume(self, states: Sequence[Mapping[str, Any]], read: Mapping[str, IdSet]) -> None:
-        """Take up the threads that an earlier try left half read."""
+    def resume(self, states: Sequence[Mapping[str, Any]], read: Mapping[str, IdSet]) -> bool:
+        """Take up the threads that an earlier try left half read.
+
+        :return: whether people are left out of some of them who were not when they were begun.
+        """
+        changed = False
         for state in states:
             reading = Reading.resumed(state, read[state["node"]["id"]])
             hashed = digest(reading.id)
+            if (left := self._people.left_out) is not None and left.are_in(reading.node):
+                changed, whole = True, left.goes_whole(reading.node)
+                self._output.left_out(reading.id, whole=whole)
+                if whole:
+                    self._pass(hashed)
+                    continue
+                reading.node = left.take_out(CONVERSATIONS, reading.node)
+                reading.thread.shared = True
             self._readings[hashed] = reading
             if reading.thread.refused_at is None:
                 self._ready.append(hashed)
             else:
                 self._rounds.set_aside(hashed, reading.thread.refused_at)
+        return changed
+
+    def _pass(self, hashed: bytes) -> None:
+        """A thread is done with."""
+        self._forget(hashed)
+        self._seen.add(hashed)
+        self._new_seen += hashed
 
     def check(self, ids: Iterable[str]) -> None:
         """Ask for threads by their own ids, to see whether they still exist; those that were met do."""
@@ -146,7 +169,7 @@ class Readers:
                 self._ready.append(hashed)
 
     def _note_fields(self) -> None:
-        fields = message_fields(self._spec.message_fields).dropping(self._progress.dropped, MESSAGES)
+        fields = self._spec.fields_of_messages.dropping(self._progress.dropped, MESSAGES)
         self._dropped = len(self._progress.dropped)
         self._asks_for_sender = "from" in fields.names
 
@@ -281,7 +304,7 @@ class Readers:
         if pager is None:
             reading = self._readings[hashed]
             thread, check = reading.thread, reading.thread.check
-            fields = Fields(("id",), (), False) if check else message_fields(self._spec.message_fields)
+            fields = Fields(("id",), (), False) if check else self._spec.fields_of_messages
             query: Query = MessagesQuery(reading.id, fields, self._spec.platform)
             size = 1 if check else self._spec.page_size
             pager = self._pagers[hashed] = Pager(query, size, thread.pager, thread.after)
@@ -352,8 +375,13 @@ class Readers:
         hashed = digest(row.id)
         if self.knows(hashed):
             return Seen(updated, known=True)
-        reading = Reading(row.node, row.truncated, fetched_at)
-        nested, wanted = row.nested, False
+        nested, wanted, left = row.nested, False, self._people.left_out
+        node = self._people.shown(CONVERSATIONS, row.node) if self._people else row.node
+        reading = Reading(node, row.truncated, fetched_at)
+        if left is not None:
+            if left.goes_whole(row.node, [inner.node for inner in nested.rows] if nested is not None else ()):
+                return self._leave_out(hashed, reading, updated, nested, times)
+            reading.thread.shared = left.are_in(row.node)
         if self._spec.messages:
             if nested is not None:
                 self._write(reading, nested, times, fetched_at)
@@ -370,12 +398,27 @@ class Readers:
             self._end(hashed, reading, times)
         return Seen(updated, known=False, was_there=was_there)
 
+    def _leave_out(
+        self, hashed: bytes, reading: Reading, updated: float | None, nested: EdgePage | None, times: Moments
+    ) -> Seen:
+        """Leave out a thread as a whole: it is known, and nothing is kept of it."""
+        for _ in self.scope.take(reading, nested.rows if nested is not None else (), times.api):
+            pass
+        self._pass(hashed)
+        return Seen(updated, known=False, was_there=self.scope.was_there(reading, nested, times.api))
+
     def _write(self, reading: Reading, page: EdgePage, times: Moments, fetched_at: str) -> None:
         """Write those of some messages that fall into the window."""
         if self._dropped != len(self._progress.dropped):
             self._note_fields()
         self._progress.unusable += page.unusable
+        people, thread = self._people, reading.thread
         for row, owed in self.scope.take(reading, page.rows, times.api):
+            if people:
+                if people.left_out is not None and people.left_out.goes(row.node, shared=thread.shared):
+                    thread.left_out += 1
+                    continue
+                row = replace(row, node=people.shown(STREAM_OF_MESSAGES, row.node))
             reading.thread.undated += owed is None
             if owed is not False:
                 self._output.message(reading, row, fetched_at, owed=bool(owed), asks_for_sender=self._asks_for_sender)
@@ -448,16 +491,15 @@ class Readers:
             counts.conversations_incomplete += 1
             if len(self._progress.incomplete) < _NAMED:
                 self._progress.incomplete.append(reading.id)
-        counts.messages_expected += (reading.message_count or 0) if held and self._spec.messages else 0
+        expected = max((reading.message_count or 0) - thread.left_out, 0)
+        counts.messages_expected += expected if held and self._spec.messages else 0
         counts.messages_undated += thread.undated
         counts.threads_undated += thread.undated > 0
         self._progress.threads_unordered += not thread.order.newest_first
         self._progress.threads_cut += thread.cut and not thread.whole
         if held:
             self._output.conversation(reading)
-        self._forget(hashed)
-        self._seen.add(hashed)
-        self._new_seen += hashed
+        self._pass(hashed)
         if thread.whole and reading.message_count is not None and not reading.lacks:
             self._new_whole += hashed
 

@@ -36,6 +36,8 @@ class Thread:
     :param repeated: messages that came again since its list was last begun.
     :param endless: how often in a row its list brought more messages that were known than there are, and none that was not.
     :param fruitless: refused cursors in a row, none of them deeper than the one before.
+    :param shared: somebody who is left out is in it, beside others.
+    :param left_out: so many of its messages were left out with them.
     :param refused_at: when it last answered that it does not exist, seconds since 1970.
     """
 
@@ -58,6 +60,8 @@ class Thread:
     endless: int = 0
     fruitless: int = 0
     unavailable: bool = False
+    shared: bool = False
+    left_out: int = 0
     refused_at: float | None = None
 
     def begun_anew(self) -> None:
@@ -71,7 +75,7 @@ class Thread:
 class Reading:
     """A thread that is being read.
 
-    :param node: the thread's node, without its messages.
+    :param node: the thread's node, without its messages, as it may be written down.
     :param truncated: by path, how many lists inside the node had further pages.
     :param fetched_at: when the node was fetched, ISO 8601.
     :param seen: hashes of its messages that were read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -121,11 +121,29 @@ def _without(one: str, name: str) -> str:
     return f"{head}{{{','.join(kept)}}}" if kept else head
 
 
-def conversation_fields(asked: Sequence[str] | None) -> Fields:
-    """The fields of a thread: the user's, or the documented ones."""
-    return Fields(tuple(asked or CONVERSATION_FIELDS), _THREAD_REQUIRED, not asked, _THREAD_ALWAYS)
+def conversation_fields(
+    asked: Sequence[str] | None, exclude: Container[str] = (), needed: Sequence[str] = ()
+) -> Fields:
+    """The fields of a thread: the user's, or the documented ones.
+
+    :param exclude: names of fields that are not asked for.
+    :param needed: names of fields that may not be dropped.
+    """
+    kept = _kept(asked or CONVERSATION_FIELDS, exclude)
+    return Fields(kept, (*_THREAD_REQUIRED, *needed), not asked, _THREAD_ALWAYS)
 
 
-def message_fields(asked: Sequence[str] | None) -> Fields:
-    """The fields of a message: the user's, or the documented ones."""
-    return Fields(tuple(asked or MESSAGE_FIELDS), REQUIRED_OF_MESSAGES, not asked)
+def message_fields(asked: Sequence[str] | None, exclude: Container[str] = (), needed: Sequence[str] = ()) -> Fields:
+    """The fields of a message, likewise."""
+    return Fields(_kept(asked or MESSAGE_FIELDS, exclude), (*REQUIRED_OF_MESSAGES, *needed), not asked)
+
+
+def _kept(asked: Sequence[str], exclude: Container[str]) -> tuple[str, ...]:
+    return tuple(one for one in asked if field_name(one) not in exclude)
+
+
+def excludable(conversations: Sequence[str] | None, messages: Sequence[str] | None) -> list[str]:
+    """Names of all fields that are asked for and may be left out."""
+    asked = (*(conversations or CONVERSATION_FIELDS), *(messages or MESSAGE_FIELDS))
+    always = {*_THREAD_REQUIRED, *_THREAD_ALWAYS, *REQUIRED_OF_MESSAGES}
+    return sorted({field_name(one) for one in asked} - always)

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 FOLDERS = {"messenger": ("inbox", "other", "page_done", "spam"), "instagram": ("all",)}
 """The folders of each platform; Instagram has one list, for which no folder is sent."""
 
+PSEUDONYMS = ("name", "email", "username", "id")
+"""What of people may become a keyed hash."""
+
 
 def split_fields(text: str) -> tuple[str, ...]:
     """Split a field expression at its outermost commas.

@@ -66,7 +66,8 @@ class Message:
 class Thread:
     """One conversation; `messages` is newest first. Change folder, time and messages through the Page only.
 
-    `shown` holds fields that the API answers in place of the true ones (None = left out).
+    `shown` holds fields that the API answers in place of the true ones (None = left out). `joined` are those who take part
+    beside `person`.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Thread:
     fields: dict[str, Any]
     next_seq: int
     shown: dict[str, Any] | None = None
+    joined: list[Person] = field(default_factory=list)
 
     @property
     def updated_time(self) -> str:

@@ -243,12 +243,14 @@ class Page:
         at: Moment | None = None,
         text: str | None = None,
         from_page: bool = False,
+        by: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> Message:
         """Put a message into a thread, which jumps to the top of its list if that is its newest now.
 
         :param at: when it was sent; now by the sandbox's clock if left out. An older one is sorted in by its time.
         :param text: what it says; drawn from the seed if left out.
+        :param by: who wrote it, of those who joined the thread.
         :param fields: further fields of the message node (`attachments={"data": [...]}` and so on).
         """
         thread = self.thread(thread_id)
@@ -256,7 +258,11 @@ class Page:
         seq = thread.next_seq
         thread.next_seq += 1
         shape = Shape(thread.serial, thread.platform, created, seq + 1, 1, self._ties)
-        message = self._drawing.message(shape, thread.person, seq, created, from_page=from_page, text=text)
+        person = thread.person if by is None else self.person(by)
+        message = self._drawing.message(shape, person, seq, created, from_page=from_page, text=text)
+        for one in (thread.person, *thread.joined):
+            if one.id != person.id:
+                message.body["to"]["data"].append(one.as_sender(thread.platform))
         message.body.update(fields or {})
         messages = _own(thread)
         place = 0
@@ -300,6 +306,25 @@ class Page:
         self._touched[serial] = thread
         insort(keys, self._rank(serial, updated, thread.tick))
         return thread
+
+    def person(self, user_id: str) -> Person:
+        """Return somebody by their id, whether or not they have written yet."""
+        return self._drawing.person(self._ids.read_person(user_id))
+
+    def join(self, thread_id: str, user_id: str) -> Person:
+        """Let somebody take part in a thread, which is a group then: all its lists name them, and all its messages went to
+        them as well.
+        """
+        thread = self.thread(thread_id)
+        person = self.person(user_id)
+        thread.joined.append(person)
+        node = person.as_sender(thread.platform)
+        for name in ("participants", "senders"):
+            if name in thread.fields:
+                thread.fields[name]["data"].append(node)
+        for message in thread.messages:
+            message.body["to"]["data"].append(node)
+        return person
 
     def move(self, thread_id: str, folder: str) -> Thread:
         """Put a thread into another folder; its time stays as it is, and so nothing jumps."""
