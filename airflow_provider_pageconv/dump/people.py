@@ -41,7 +41,8 @@ _OUR_OWN = {"id", "scoped_thread_key"}
 _TEXTS = {"message", "snippet"}
 """What people wrote: it may name anybody, and stays as it is."""
 
-_PEOPLE_OF_THREADS = ("participants", "senders", "former_participants")
+_THERE, _LEFT = ("participants", "senders"), ("former_participants",)
+"""Who is in a conversation or wrote in it, and who was. Who left it and wrote is among the senders."""
 
 _TOKEN = re.compile(r"[0-9A-Za-z]{5,}")
 _FINGERPRINTED = b"the pseudonym_secret of airflow-provider-pageconv"
@@ -155,19 +156,20 @@ class LeftOut:
 
     def are_in(self, conversation: Mapping[str, Any]) -> bool:
         """Whether one of them takes part, or took part, in a conversation."""
-        return not self.ids.isdisjoint(_people_of(conversation))
+        return not self.ids.isdisjoint(_people_of(conversation, (*_THERE, *_LEFT)))
 
     def goes_whole(self, conversation: Mapping[str, Any], messages: Iterable[Mapping[str, Any]] = ()) -> bool:
         """Whether nobody but them writes with the Page in a conversation: then all of it goes, the Page's answers as well.
 
         :param messages: some of its messages, for a conversation that names nobody.
         """
-        there = set(_people_of(conversation))
+        there = set(_people_of(conversation, _THERE))
         if not there:
             there = {one for message in messages for name in ("from", "to") for one in _ids_in(message.get(name))}
         others = there - self.ids - self.own
         the_page = 0 if self.own else 1
-        return not self.ids.isdisjoint(there) and len(others) <= the_page
+        theirs = not self.ids.isdisjoint(there) or self.are_in(conversation)
+        return theirs and bool(there) and len(others) <= the_page
 
     def goes(self, message: Mapping[str, Any], *, shared: bool) -> bool:
         """Whether a message goes: it is theirs, or the Page's to nobody but them.
@@ -219,7 +221,7 @@ class LeftOut:
             if len(gone) == before:
                 return value
             return [made for item, made in kept_items if made is not _GONE and not _is_emptied(item, made)]
-        if (key in _IDS and self._is_theirs(value)) or (isinstance(value, str) and self._names_them(value)):
+        if (key in _IDS and self._is_theirs(value)) or (isinstance(value, (str, int)) and self._names_them(str(value))):
             gone.append(value)
             return _GONE
         return value
@@ -228,7 +230,7 @@ class LeftOut:
         return isinstance(value, (str, int)) and str(value) in self.ids
 
     def _names_them(self, text: str) -> bool:
-        return text in self.ids or any(token in self.ids for token in _TOKEN.findall(text))
+        return any(token in self.ids for token in _TOKEN.findall(text))
 
 
 def _is_emptied(before: Any, after: Any) -> bool:
@@ -243,8 +245,8 @@ def _has_items(value: Any) -> bool:
     return isinstance(rows, list) and bool(rows)
 
 
-def _people_of(conversation: Mapping[str, Any]) -> Iterator[str]:
-    for name in _PEOPLE_OF_THREADS:
+def _people_of(conversation: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         yield from _ids_in(conversation.get(name))
 
 
