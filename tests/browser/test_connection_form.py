@@ -94,7 +94,7 @@ def test_what_was_written_and_taken_out_again_is_as_if_never_written(
     page, form = open_form(looking)
     fill(form, connection_id="second_thoughts", host=box.url, login=box.page.id, password=box.token, port="443")
     form.get_by_role("button", name="Extra Fields", exact=True).click()
-    names = ("app_secret", "app_id", "api_version", "calls_per_second", "timeout", "page_id")
+    names = ("app_secret", "pseudonym_secret", "app_id", "api_version", "calls_per_second", "timeout", "page_id")
     form.locator(f"[name='element_{names[-1]}']").wait_for()
     for text in ("12", ""):
         fill(form, **{f"element_{name}": text for name in names})

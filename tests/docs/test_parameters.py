@@ -88,7 +88,7 @@ def covered_by(test: str) -> list[Block]:
 def box(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A Page that has all that the examples are about, behind the default connection."""
     with Sandbox(conversations=40, instagram=20, messages=25) as running:
-        monkeypatch.setenv(CONNECTION, connection(running))
+        monkeypatch.setenv(CONNECTION, connection(running, pseudonym_secret="long and random"))
         yield running
 
 
@@ -99,7 +99,10 @@ def export(block: Block, place: Destination, box: Sandbox) -> dict[str, Any]:
     found: dict[str, Any] = {}
     exec(names + code, found)
     operator = found["operator"]
+    people_list = Path(place.root).with_name("people.txt")
+    people_list.write_text(person(box))
     rendered = {
+        "s3://aws_default@my-bucket/people.txt": people_list.as_uri(),
         "{{ data_interval_start }}": (NOW - timedelta(days=20)).isoformat(),
         "{{ data_interval_end }}": (NOW - timedelta(hours=1)).isoformat(),
         "{{ params.user_id }}": person(box),
@@ -167,6 +170,18 @@ def check_person(place: Destination, box: Sandbox) -> None:
     assert all(person(box) in people(record) for record in found)
 
 
+def check_pseudonyms(place: Destination, box: Sandbox) -> None:
+    found = {one for record in place.records("conversations") for one in people(record)}
+    assert box.page.id in found
+    assert all(len(one) == 64 for one in found - {box.page.id})
+
+
+def check_people_left_out(place: Destination, box: Sandbox) -> None:
+    found = [one for record in place.records("conversations") for one in people(record)]
+    assert found
+    assert person(box) not in found
+
+
 CHECKS = {
     "Instagram": check_instagram,
     "Conversations without messages": check_without_messages,
@@ -174,6 +189,8 @@ CHECKS = {
     "Compression": check_compression,
     "Parquet": check_parquet,
     "One person": check_person,
+    "Pseudonyms": check_pseudonyms,
+    "People who are left out": check_people_left_out,
 }
 
 

@@ -57,7 +57,7 @@ WRONG: list[tuple[str, Any, str]] = [
 ]  # fmt: skip
 TEMPLATED = {
     "destination", "page_id", "folders", "platform", "user_id", "since", "until", "conversation_fields", "message_fields",
-    "pageconv_conn_id",
+    "exclude_user_ids", "pageconv_conn_id",
 }  # fmt: skip
 
 

@@ -250,5 +250,5 @@ def test_the_fields_that_hold_templates_are_those_that_users_hold_on_to() -> Non
     """In the contract's order."""
     assert operator("file:///data").template_fields == (
         "destination", "page_id", "folders", "platform", "user_id", "since", "until", "conversation_fields",
-        "message_fields", "pageconv_conn_id",
+        "message_fields", "exclude_user_ids", "pageconv_conn_id",
     )  # fmt: skip

@@ -37,7 +37,9 @@ def test_the_old_form_has_the_fields_of_the_new_one(monkeypatch: pytest.MonkeyPa
     assert {name: (field.label, field.description) for name, field in shown.items()} == {
         name: (field["label"], field["description"]) for name, field in CONNECTION["conn-fields"].items()
     }
-    assert [name for name, field in shown.items() if isinstance(field, Password)] == ["app_secret"]
+    assert [name for name, field in shown.items() if isinstance(field, Password)] == [
+        "app_secret", "pseudonym_secret"
+    ]  # fmt: skip
 
 
 def test_the_old_form_hides_and_names_what_the_new_one_does() -> None:

@@ -125,8 +125,9 @@ class TestContent:
         """The secret among them is shown as one, and every field may be left empty."""
         (connection_type,) = info["connection-types"]
         fields = connection_type["conn-fields"]
-        assert set(fields) == {"page_id", "app_secret", "app_id", "api_version", "calls_per_second", "timeout"}
-        assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == {"app_secret"}
+        secrets = {"app_secret", "pseudonym_secret"}
+        assert set(fields) == {"page_id", "app_id", "api_version", "calls_per_second", "timeout"} | secrets
+        assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == secrets
         assert all("null" in field["schema"]["type"] for field in fields.values())
 
     def test_each_field_of_the_form_says_what_goes_into_it(self, info: dict[str, Any]) -> None:
@@ -165,7 +166,7 @@ class TestContent:
             assert examples[name] == text
             assert re.search(rf"(?<!\S){re.escape(text)}(?=[ ,.]).* if empty", fields[name]["description"])
         assert "May stay empty" in fields["page_id"]["description"]
-        assert empty.page_id is empty.app_id is empty.credentials.app_secret is None
+        assert empty.page_id is empty.app_id is empty.credentials.app_secret is empty.pseudonym_secret is None
 
     def test_every_option_that_the_package_reads_is_described(self, info: dict[str, Any]) -> None:
         """And none that it does not read: `airflow config list` shows them to the user."""
