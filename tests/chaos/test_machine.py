@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
+import hmac
 import itertools
+import json
 import random
 import zlib
 from collections import Counter
@@ -38,9 +41,22 @@ from airflow_provider_pageconv.dump.readers import Readers
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
+from airflow_provider_pageconv.graph.names import PSEUDONYMS
 from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
 from tests.both_ways import difference
-from tests.chaos.world import MOST_LATE, RUNS, TIMEOUT, Crash, Crashed, MemoryStore, World, WorldClient, moment, play
+from tests.chaos.world import (
+    MOST_LATE,
+    RUNS,
+    TIMEOUT,
+    Crash,
+    Crashed,
+    MemoryStore,
+    World,
+    WorldClient,
+    ids_in,
+    moment,
+    play,
+)
 from tests.simulated import SimulatedHands
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
@@ -80,6 +96,7 @@ QUIRKS = (
     "late arrivals",
 )
 MOST_TRIES = 60
+KEY = b"long and random"
 
 met: Counter[str] = Counter()
 """How often each kind of fault, event, quirk and crash really happened, over all runs."""
@@ -117,6 +134,8 @@ class Machine(RuleBasedStateMachine):
         stay=st.booleans(),
         quirks=st.lists(st.sampled_from(QUIRKS), max_size=2, unique=True),
         parquet=st.booleans(),
+        hides=st.sampled_from([(), (), ("id", "email"), PSEUDONYMS]),
+        groups=st.integers(0, 3),
     )
     def begin(
         self,
@@ -132,6 +151,8 @@ class Machine(RuleBasedStateMachine):
         stay: bool,
         quirks: list[str],
         parquet: bool,
+        hides: tuple[str, ...],
+        groups: int,
     ) -> None:
         self.random = random.Random(seed)
         self.folders = FOLDERS[:folders]
@@ -164,6 +185,17 @@ class Machine(RuleBasedStateMachine):
         self.done = False
         self.had: dict[str, tuple[set[str], dict[str, bool]]] = {}
         """By folder, what was published: conversations, and messages with whether they have details."""
+        self.hides = hides
+        self.left_out: dict[str, set[str]] = {}
+        """People who are left out, with the folders that the run had published before they were named."""
+        self.people: dict[str, frozenset[str]] = {}
+        """Who is in a thread, beside the Page."""
+        self.thread_of: dict[str, str] = {}
+        persons = [thread.person.id for thread in box.page.threads()]
+        for thread in self.random.sample(list(box.page.threads()), min(groups, len(persons))):
+            box.page.join(thread.id, self.random.choice(persons))
+            met["group"] += 1
+        self.look_who_is_there()
         self.quirks = [quirk for quirk in quirks if self.play(quirk)]
         met.update(f"quirk {quirk}" for quirk in self.quirks)
 
@@ -211,6 +243,18 @@ class Machine(RuleBasedStateMachine):
             folder = dice.choice(self.folders)
             box.life.add(Life("message", every=2, times=20, lag=dice.uniform(0, 200), folder=folder))
 
+    def look_who_is_there(self) -> None:
+        """Remember who is in which thread, also of threads that go."""
+        for thread in self.world.box.page.threads():
+            self.people[thread.id] = frozenset({thread.person.id, *(one.id for one in thread.joined)})
+
+    def goes(self, thread: str) -> bool | None:
+        """Whether a thread is one of people who are left out alone; ``None`` where others are in it as well."""
+        there = self.people.get(thread, frozenset())
+        if there.isdisjoint(self.left_out):
+            return False
+        return True if there <= self.left_out.keys() else None
+
     def spec(self) -> Spec:
         run_key = {
             "dag_id": "d",
@@ -219,7 +263,9 @@ class Machine(RuleBasedStateMachine):
             "map_index": -1,
             "clear_number": self.clears,
         }
-        how = {"file_format": "parquet", "compression": "zstd"} if self.parquet else {}
+        # What is hidden is searched for in the files as they are.
+        how = {"file_format": "parquet", "compression": "none" if self.hides else "zstd"} if self.parquet else {}
+        how |= {"exclude_user_ids": frozenset(self.left_out), "pseudonymize": self.hides, "pseudonym_key": KEY}
         return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size, **how)
 
     def attempt(self, crash: Crash) -> bool:
@@ -227,6 +273,7 @@ class Machine(RuleBasedStateMachine):
         for folder in self.folders:
             if folder not in self.before:
                 self.before[folder], self.began[folder] = Snapshot.of(self.world.box, folder), self.world.now
+        self.look_who_is_there()
         self.from_nothing.append(len(self.world.box.requests))
         store, client = MemoryStore(self.world, crash), WorldClient(self.world, crash)
         hands = SimulatedHands(client.exchange, self.world, seed=self.random.randrange(2**32), loses=0.02)
@@ -316,6 +363,19 @@ class Machine(RuleBasedStateMachine):
         if self.done:
             self.verify()
 
+    @precondition(lambda self: self.people)
+    @rule(which=st.integers(0, 60))
+    def name_somebody(self, which: int) -> None:
+        """Put somebody on the list of those who are left out, between two tries or two runs."""
+        everybody = sorted(set().union(*self.people.values()))
+        person = everybody[which % len(everybody)]
+        run = f"r{self.runs}"
+        published = self.world.published().items()
+        done = {folder for folder, manifest in published if manifest["run_key"]["run_id"] == run}
+        self.left_out.setdefault(person, done)
+        met["somebody left out"] += 1
+        met["somebody left out between tries"] += bool(self.before) and not self.done
+
     @precondition(lambda self: not self.done and self.before)
     @rule()
     def clear(self) -> None:
@@ -342,6 +402,16 @@ class Machine(RuleBasedStateMachine):
         self.parquet = parquet
         self.before, self.done = {}, False
         self.runs += 1
+        self.left_out = {person: set() for person in self.left_out}
+
+    @invariant()
+    def who_is_hidden_is_readable_nowhere(self) -> None:
+        """Neither in what is published nor in what waits, at every instant between two tries."""
+        if not hasattr(self, "world") or not self.hides:
+            return
+        everybody = frozenset().union(*self.people.values())
+        for key, (content, _) in self.world.files.items():
+            assert everybody.isdisjoint(ids_in(content)), f"somebody is readable in {key}"
 
     @invariant()
     def readers_see_all_or_nothing(self) -> None:
@@ -382,6 +452,7 @@ class Machine(RuleBasedStateMachine):
         for manifest in published.values():
             assert manifest["file_format"] == ("parquet" if self.parquet else "jsonl")
             met[f"published as {manifest['file_format']}"] += 1
+        self.look_who_is_there()
         for folder, manifest in published.items():
             self.verify_folder(folder, manifest)
         if self.world.misled:
@@ -409,8 +480,8 @@ class Machine(RuleBasedStateMachine):
         unavailable = {record["id"] for record in conversations if record["_unavailable"]}
         assert len(unavailable) == manifest["conversations_unavailable"]
         for thread in set(before.threads) & set(after.threads):
-            if self.moved(thread):
-                continue  # what CONTRACT.md says remains possible
+            if self.moved(thread) or self.goes(thread):
+                continue  # what CONTRACT.md says remains possible; who is left out is looked for below
             owed = self.owed_messages(folder, thread, after)
             if thread in unavailable:
                 assert self.was_refused(thread), f"{thread} is there and was given up"
@@ -422,6 +493,7 @@ class Machine(RuleBasedStateMachine):
                 times.append(after.threads[thread]["updated_time"])
             if owed or all(self.falls_in(folder, moment(time)) for time in times):
                 assert thread in ids, f"{thread} of {folder} is missing"
+        self.verify_left_out(folder, [*conversations, *messages])
         self.verify_messages(folder, messages, after)
         self.verify_kept(folder, set(ids), messages)
         assert sum(bool(record["_unavailable"]) for record in messages) == manifest["messages_unavailable"]
@@ -430,11 +502,23 @@ class Machine(RuleBasedStateMachine):
         """What was published once stays, and what had details keeps them."""
         now = {record["id"]: not record["_unavailable"] for record in messages}
         conversations_before, before = self.had.get(folder, (set(), {}))
+        conversations_before = {thread for thread in conversations_before if not self.goes(thread)}
+        before = {key: one for key, one in before.items() if self.goes(self.thread_of[key]) is False}
+        self.thread_of.update((record["id"], record["_conversation_id"]) for record in messages)
         assert conversations_before <= conversations
         assert not {key for key, detailed in before.items() if key not in now or (detailed and not now[key])}
         assert {record["_conversation_id"] for record in messages if record["_carried"]} <= conversations
         self.had[folder] = conversations, now
         met["carried over"] += sum(record["_carried"] for record in messages)
+
+    def verify_left_out(self, folder: str, records: list[dict[str, Any]]) -> None:
+        """Who is left out is in no record, and of a thread of theirs alone there is none."""
+        gone = {person for person, published in self.left_out.items() if folder not in published}
+        told = gone | {hmac.new(KEY, person.encode(), hashlib.sha256).hexdigest() for person in gone}
+        for record in records:
+            assert told.isdisjoint(ids_in(json.dumps(record).encode())), f"somebody is not left out of {record['id']}"
+            there = self.people.get(record.get("_conversation_id", record["id"]))
+            assert not there or not there <= gone, f"{record['id']} is of somebody who is left out"
 
     def verify_messages(self, folder: str, messages: list[dict[str, Any]], after: Snapshot) -> None:
         """Each of them belongs into the window."""
@@ -486,11 +570,19 @@ class Machine(RuleBasedStateMachine):
             still = after.messages[thread].get(message_id)
             if still is None or wavering:
                 continue
+            if self.goes(thread) is None and not self.is_of_others(was, still):
+                continue
             # One that has no time now may have had one when it was read.
             created = still.get("created_time") or (was.get("created_time") if self.window.since is None else None)
             if self.falls_in(folder, moment(created)) if created else self.window.since is None:
                 owed.add(message_id)
         return owed
+
+    def is_of_others(self, *nodes: dict[str, Any]) -> bool:
+        """Whether a message of a group, as it came and as it is, is surely not of somebody who is left out, nor to them alone."""
+        senders = {node["from"]["id"] if "from" in node else "" for node in nodes}
+        receivers = {one["id"] for node in nodes for one in node.get("to", {}).get("data", ())}
+        return senders.isdisjoint({"", *self.left_out}) and not receivers <= self.left_out.keys()
 
     def lost_a_message(self, thread: str) -> bool:
         return self.happened("unsend", thread)
@@ -549,6 +641,7 @@ def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatc
     expected += [f"quirk {quirk}" for quirk in QUIRKS]
     expected += [f"crash at a {step} {when}" for step in ("call", "store") for when in ("due", "done")]
     expected += ["let go", "clear", "late listing", "export over another", "carried over", "threads the fast way"]
+    expected += ["group", "somebody left out", "somebody left out between tries"]
     expected += ["export over another format", "published as jsonl", "published as parquet"]
     if RUNS >= 1000:
         assert not [kind for kind in expected if not met[kind]], "kinds that never happened"

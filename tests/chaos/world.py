@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -194,6 +195,15 @@ def records_of(path: str, content: bytes) -> list[dict[str, Any]]:
     if path.endswith(".parquet"):
         return parquet_files.nodes(content, path.partition("/")[0])
     return [json.loads(line) for line in gzip.decompress(content).split(b"\n")[:-1]]
+
+
+_ID = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9a-f]{64}|[0-9]{16})(?![0-9A-Za-z])")
+
+
+def ids_in(content: bytes) -> set[str]:
+    """What may be ids of people, plain or hashed, in a file that is packed with gzip or not at all."""
+    text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    return {found.decode() for found in _ID.findall(text)}
 
 
 class MemoryStore:
