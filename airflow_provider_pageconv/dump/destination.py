@@ -54,7 +54,7 @@ class Destination:
         self.store = self._store = store
         self.place = self._place = place
         self.staging = self._staging = staging
-        self._sample: tuple[Entry, str | None] | None = None
+        self._sample: tuple[Entry, Manifest] | None = None
         self._notes: list[str] = []
         self.is_tidy = False
 
@@ -112,9 +112,10 @@ class Destination:
             manifest = self._manifest(windows[sample].key)
             if manifest is None:
                 return
-            self._sample = windows[sample], manifest.get("user_id")
-        if self._sample[1] != user_id:
-            mine, theirs = (f"user_id {who}" if who else "the whole Page" for who in (user_id, self._sample[1]))
+            # Not all of it: where an export replaces thousands of files, each would be remembered.
+            self._sample = windows[sample], {name: manifest.get(name) for name in ("user_id", "pseudonym_fingerprint")}
+        if (other := self._sample[1]["user_id"]) != user_id:
+            mine, theirs = (f"user_id {who}" if who else "the whole Page" for who in (user_id, other))
             raise DumpRefused(
                 f"This export of {mine} cannot be mixed with the window {sample} of {self._place.partition}, which "
                 f"holds {theirs}: {self._ways_out(sample)}."
@@ -156,6 +157,19 @@ class Destination:
                 f"The export that {self._place.manifest} names was pseudonymised with another pseudonym_secret than the "
                 f"connection has now: put that one back, use another destination, or {_OVERWRITE}."
             )
+
+    def note_other_secret(self, fingerprint: str | None) -> str | None:
+        """What is to be said where another window of the folder, the newest one, was hidden with another secret.
+
+        :param fingerprint: of the secret that people are hashed with now.
+        """
+        theirs = self._sample[1]["pseudonym_fingerprint"] if self._sample else None
+        if self._sample is None or None in (theirs, fingerprint) or theirs == fingerprint:
+            return None
+        return (
+            f"The window {Place.window_of(self._sample[0].key)} was pseudonymised with another pseudonym_secret: the same "
+            "people have other values there."
+        )
 
     def refuse_nameless(self, published: Manifest) -> None:
         """Refuse to carry over from an export of which nobody can tell who is in it, where people are to be left out.

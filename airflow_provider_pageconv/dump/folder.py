@@ -448,7 +448,8 @@ class FolderExport:
         spec, destination = self.spec, self.destination
         query = self._pager.query
         assert isinstance(query, ConversationsQuery)
-        document = describe(spec, self.folder, self.progress, query, utc(now), listed=self._listed)
+        note = destination.note_other_secret(spec.hides[1])
+        document = describe(spec, self.folder, self.progress, query, utc(now), listed=self._listed, note=note)
         save, closed = self._compose() if self.is_brief else (None, [])
         return Publication(
             spec, self.folder, destination, self._checkpoints, self._carrier(), document, stopped, closed, save

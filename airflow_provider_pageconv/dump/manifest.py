@@ -19,12 +19,20 @@ from airflow_provider_pageconv.times import iso, moment
 
 
 def describe(
-    spec: Spec, folder: str, progress: Progress, query: ConversationsQuery, finished_at: datetime, *, listed: int
+    spec: Spec,
+    folder: str,
+    progress: Progress,
+    query: ConversationsQuery,
+    finished_at: datetime,
+    *,
+    listed: int,
+    note: str | None = None,
 ) -> dict[str, Any]:
     """Describe a folder's finished walk; :func:`complete` adds what is settled when it is published.
 
     :param query: what the list was asked for in the end.
     :param listed: how many conversations the list named, of whatever age.
+    :param note: a warning that goes by what else lies in the folder.
     """
     counts = progress.counts
     hides, fingerprint = spec.hides
@@ -66,7 +74,11 @@ def describe(
         "waited_seconds": round(progress.waited_seconds, 3),
         "started_at": progress.began,
         "finished_at": iso(finished_at),
-        "warnings": [*notes(spec, progress.graph_version), *_warnings(spec, progress, query)],
+        "warnings": [
+            *notes(spec, progress.graph_version),
+            *([note] if note else []),
+            *_warnings(spec, progress, query),
+        ],
         "provider_version": __version__,
     }
 

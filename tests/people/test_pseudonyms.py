@@ -17,6 +17,8 @@ from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.people import Pseudonyms
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import (
+    DAY,
+    NOW,
     Breaking,
     Broken,
     assert_tidy,
@@ -227,6 +229,18 @@ def test_to_replace_an_export_that_hides_people_differently_is_refused(
         assert files.snapshot() == snapshot
         export(box, store_of(files), run="run-2", overwrite=True, **now)
     assert_tidy(files)
+
+
+def test_another_secret_from_a_day_on_is_warned_of(tmp_path: Path) -> None:
+    """Nothing is replaced, but who joins the days takes one person for two; another destination, or none, is no news."""
+    files = local(tmp_path / "export")
+    days = [{"since": NOW - number * DAY, "until": NOW - (number - 1) * DAY} for number in (4, 3, 2, 1)]
+    with Sandbox(conversations=0, folders={"inbox": 5}, messages=2, now=NOW) as box:
+        export(box, store_of(files), **days[0])
+        warned = []
+        for day, key in zip(days[1:], (b"one", b"another", b"another"), strict=True):
+            warned.append(export(box, store_of(files), **day, pseudonymize=("id",), pseudonym_key=key)["warnings"])
+    assert [any("with another pseudonym_secret" in one for one in some) for some in warned] == [False, True, False]
 
 
 def test_a_try_with_another_secret_does_not_go_on_with_what_the_first_has_staged(tmp_path: Path) -> None:
