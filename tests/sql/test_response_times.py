@@ -119,6 +119,10 @@ THREADS = {
         "09:00:00 nobody, 10:00:00 ana, 10:05:00 page",
         [("10:00:00_ana", 1, 300, None, 300, True)],
     ),
+    "who wrote in the second of the answer is withheld": (
+        "10:00:00 ana, 10:05:00 nobody, 10:05:00 page",
+        [("10:00:00_ana", 1, 300, None, 300, True)],
+    ),
     "after the answer nothing counts": (
         "10:00:00 ana, 10:05:00 page, 10:06:00 nobody",
         [("10:00:00_ana", 1, 300, None, 300, False)],
@@ -159,7 +163,8 @@ def test_a_turn_may_lie_in_two_windows_of_two_formats(tmp_path: Path) -> None:
     """The question in yesterday's Parquet, the answer in today's lines; threads are not mixed up, nor Pages."""
     data_set(tmp_path, talk("23:00:00 ana"), file_format="parquet")
     data_set(tmp_path, [says("22:00:00", "bob", _conversation_id="t_2")], place=("messenger", PAGE, "other"))
-    data_set(tmp_path, talk("22:30:00 page"), place=("messenger", "2", "inbox"))
+    elsewhere = says("23:30:00", "page", _page_id="2", **{"from": {"id": "2"}})
+    data_set(tmp_path, [elsewhere], place=("messenger", "2", "inbox"))
     data_set(tmp_path, talk("21T01:00:00 human"), first=1)
     assert turns(tmp_path) == [
         ("23:00:00_ana", 1, 7200, False, 7200, False),
@@ -194,6 +199,14 @@ def test_a_bare_id_spoils_the_turns_that_its_window_reaches(day: int, flags: lis
     """And no others, whichever day it is in."""
     exports = [talk(text) + [bare()] * (number == day) for number, text in enumerate(TWO_TURNS)]
     assert [turn[-1] for turn in turns(data_set(tmp_path, *exports))] == flags
+
+
+def test_a_window_ends_before_the_second_of_its_end(tmp_path: Path) -> None:
+    """An answer at midnight sharp lies behind all that the day before withholds."""
+    root = data_set(
+        tmp_path, [*talk("23:00:00 ana"), bare()], talk("21T00:00:00 page, 21T10:00:00 ana, 21T10:05:00 page")
+    )
+    assert [turn[-1] for turn in turns(root)] == [True, False]
 
 
 @pytest.mark.parametrize(
