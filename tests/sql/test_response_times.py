@@ -238,7 +238,7 @@ def test_where_they_are_not_it_may_lie_anywhere_in_its_window(why: str, tmp_path
     if why == "one is missing":
         told.pop(0)
     else:
-        told[0]["_export_id"] = "other"
+        told = [{**one, "_export_id": "other"} if one["created_time"] else one for one in told]
     assert {turn[-1] for turn in turns(data_set(tmp_path, told))} == {True}
 
 
