@@ -552,7 +552,7 @@ marked AS (
         -- Tags are Meta's own and written down nowhere. Seen were source:bot, source:marketplace:bot,
         -- source:pages:auto_response and pages_comm_instant_reply.
         CASE WHEN len(names) > 0 THEN len([n FOR n IN names IF regexp_matches(
-            n, '(^|[:_])(bot|auto_?(response|reply)|automat(ed|ion)|instant_reply|away_message)([:_]|$)', 'i'
+            n, '(^|[:_])(bot|auto_?(response|reply)|automat(ed|ion)|instant_reply|away_message)([:_]|$)'
         )]) > 0 END AS by_bot
     FROM told
     -- What Messenger itself puts into a thread, such as a new colour, is neither question nor answer.

@@ -131,6 +131,10 @@ THREADS = {
         "08:00:00 nobody, 09:00:00 page, 10:00:00 ana, 10:05:00 page",
         [("10:00:00_ana", 1, 300, None, 300, False)],
     ),
+    "who wrote in the second of the answer before it is withheld": (
+        "09:00:00 page, 09:00:00 nobody, 10:00:00 ana, 10:05:00 page",
+        [("10:00:00_ana", 1, 300, None, 300, True)],
+    ),
     "perhaps it was an answer": ("10:00:00 ana, 10:06:00 nobody", [("10:00:00_ana", 1, None, None, None, True)]),
     "perhaps somebody had answered after the bot": (
         "10:00:00 ana, 10:00:02 bot, 10:05:00 nobody, 10:10:00 human",
@@ -228,7 +232,9 @@ def long_thread(answers: int) -> list[dict[str, Any]]:
 
 def test_where_the_20_newest_are_known_what_has_no_time_is_older(tmp_path: Path) -> None:
     """A dump of a long thread: the first turn may have begun earlier, the others are what they are."""
-    assert [turn[-1] for turn in turns(data_set(tmp_path, long_thread(10)))] == [True] + [False] * 9
+    assert [turn[-1] for turn in turns(data_set(tmp_path / "a", long_thread(10)))] == [True] + [False] * 9
+    answered_first = [*talk("07:00:00 page"), *long_thread(10)]
+    assert {turn[-1] for turn in turns(data_set(tmp_path / "b", answered_first))} == {False}
 
 
 @pytest.mark.parametrize("why", ["one is missing", "another export's"])
