@@ -5,10 +5,10 @@
 | 1 complete, each once | `1-…` | `tests/dump/test_windows.py`, `test_green_means_complete.py`, `test_disguises.py`, `test_incomplete.py`, the machine, `tests/chaos/test_quirks.py` |
 | 2 readers see one export | `2-…` | `tests/dump/test_readers.py`, `tests/dump/test_publishing.py`, the machine's invariant |
 | 3 goes on where it stopped, folders apart | `3-…` | `tests/dump/test_resume.py`, `test_folders.py`, `test_kill.py`, `tests/chaos/test_kills.py` |
-| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `test_parquet.py`, `test_schema.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, the machine |
+| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `test_parquet.py`, `test_schema.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, `tests/people`, the machine |
 | 5 no overlap, no mixing | `5-…` | `tests/dump/test_publishing.py`, `tests/dump/test_values.py` |
 | 6 memory | `6-…` | `tests/dump/test_values.py`, `test_parquet.py`, `tests/benchmarks/bench_memory.py` |
-| 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/hooks/test_tokens.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py` |
+| 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/hooks/test_tokens.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py`, `tests/people`, the machine |
 | 8 one sentence for what is wrong | `8-…` | `tests/operators/test_parameters.py` |
 | 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/waiting/test_engine.py`, `tests/benchmarks/bench_pace.py` |
 
@@ -77,6 +77,10 @@ TURNS_RED = {
     "4-what-does-not-fit-is-lost": "tests/dump/test_schema.py::test_what_a_column_does_not_tell_stands_whole_in_extra",
     "4-what-is-carried-keeps-its-format": "tests/dump/test_parquet.py::test_what_is_carried_is_written_in_the_new_format_with_the_same_values",
     "4-columns-of-another-version-are-taken": "tests/dump/test_parquet.py::test_columns_of_an_unknown_version_are_refused_before_the_first_call",
+    "4-another-secret-is-let-in": "tests/people/test_pseudonyms.py::test_to_replace_an_export_that_hides_people_differently_is_refused",
+    "4-what-was-staged-keeps-who-is-left-out": "tests/people/test_left_out.py::test_who_is_named_only_by_a_later_try_is_not_published_either",
+    "4-who-is-left-out-is-carried-over": "tests/people/test_left_out.py::test_what_is_carried_over_is_filtered",
+    "4-what-an-earlier-try-carried-keeps-who-is-left-out": "tests/people/test_left_out.py::test_killed_while_it_carries_over_it_takes_in_a_list_that_grew",
     "5-overlaps-are-let-in": "tests/dump/test_publishing.py::test_an_overlap_that_came_up_meanwhile_is_refused_before_publishing",
     "5-asking-for-less-is-let-in": "tests/dump/test_carrying.py::test_an_export_that_asks_for_less_is_refused_before_the_first_call",
     "6-buckets-that-hold-one-id": "tests/dump/test_values.py::test_an_id_costs_no_more_than_32_bytes_to_remember",
@@ -87,6 +91,10 @@ TURNS_RED = {
     "7-proof-in-the-context-of-errors": "tests/graph/test_client_secrets.py",
     "7-tokens-in-debug-lines": "tests/hooks/test_tokens.py::test_no_log_shows_any_of_the_tokens",
     "7-exchanged-tokens-are-not-masked": "tests/hooks/test_tokens.py::test_a_token_that_was_exchanged_when_it_was_needed_is_masked",
+    "7-people-wait-as-they-came": "tests/people/test_pseudonyms.py::test_nobody_is_readable_at_any_instant_and_everybody_has_one_value",
+    "7-people-in-unknown-fields-are-readable": "tests/people/test_pseudonyms.py::test_nobody_is_readable_at_any_instant_and_everybody_has_one_value",
+    "7-people-who-are-named-are-shown": "tests/people/test_named.py::test_what_airflow_keeps_of_a_dag_tells_how_many_ids_there_are_and_no_more",
+    "7-the-pseudonym-secret-is-not-masked": "tests/people/test_named.py::test_the_secret_is_masked_and_in_no_repr",
     "8-empty-windows-are-let-in": "tests/operators/test_parameters.py",
     "9-calls-keep-no-pace": "tests/waiting/test_engine.py",
 }

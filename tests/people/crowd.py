@@ -94,7 +94,10 @@ def written(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # it has just got its name, and is looked at next time
+            continue
         yield str(path), path.name
         if content[:4] == b"PAR1" and content[-4:] == b"PAR1":
             yield str(path), "\n".join(json.dumps(one, ensure_ascii=False) for one in read_records(path))
