@@ -32,7 +32,7 @@ from airflow_provider_pageconv.times import AHEAD, EARLIEST
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_FEW = 8
+_FEW_BYTES = 4096
 """Lines that are not worth to be halved."""
 
 
@@ -63,12 +63,27 @@ def columns(stream: str, lines: bytes | bytearray) -> pa.Table:
     """
     import pyarrow as pa
 
-    ordinary: list[bytes] = []
-    others: list[bytes] = []
-    for line in bytes(lines).split(b"\n"):
-        if line:
-            (others if any(mark in line for mark in _marks(stream)) else ordinary).append(line)
+    ordinary, others = _divided(bytes(lines), _marks(stream))
     return pa.concat_tables([*_tables(stream, ordinary), _one_by_one(stream, others)])
+
+
+def _divided(lines: bytes, marks: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """The lines without any of some marks, and those with one."""
+    found: set[tuple[int, int]] = set()
+    for mark in marks:
+        at = lines.find(mark)
+        while at >= 0:
+            end = lines.index(b"\n", at) + 1
+            found.add((lines.rfind(b"\n", 0, at) + 1, end))
+            at = lines.find(mark, end)
+    if not found:
+        return lines, b""
+    ordinary, others, at = [], [], 0
+    for begin, end in sorted(found):
+        ordinary.append(lines[at:begin])
+        others.append(lines[begin:end])
+        at = end
+    return b"".join([*ordinary, lines[at:]]), b"".join(others)
 
 
 @cache
@@ -86,15 +101,16 @@ def _marks(stream: str) -> tuple[bytes, ...]:
     return (b":null", b"[null", b",null", *(f'"{name}":'.encode() for name in sorted(names)))
 
 
-def _tables(stream: str, lines: list[bytes]) -> Iterator[pa.Table]:
+def _tables(stream: str, lines: bytes) -> Iterator[pa.Table]:
     """Those of lines of which most can be taken at once: around one that cannot they are halved."""
     quick = _all_at_once(stream, lines)
     if quick is not None:
         yield quick
-    elif len(lines) <= _FEW:
+        return
+    half = lines.find(b"\n", len(lines) // 2) + 1
+    if len(lines) <= _FEW_BYTES or half in (0, len(lines)):
         yield _one_by_one(stream, lines)
     else:
-        half = len(lines) // 2
         yield from _tables(stream, lines[:half])
         yield from _tables(stream, lines[half:])
 
@@ -102,7 +118,7 @@ def _tables(stream: str, lines: list[bytes]) -> Iterator[pa.Table]:
 # ---- record by record
 
 
-def _one_by_one(stream: str, lines: list[bytes]) -> pa.Table:
+def _one_by_one(stream: str, lines: bytes) -> pa.Table:
     return of_records(stream, _documents(lines))
 
 
@@ -125,11 +141,11 @@ def of_records(stream: str, records: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=arrow_schema(stream))
 
 
-def _documents(lines: list[bytes]) -> list[Any]:
+def _documents(lines: bytes) -> list[Any]:
     try:
-        return msgspec.json.Decoder().decode_lines(b"\n".join(lines))
+        return msgspec.json.Decoder().decode_lines(lines)
     except ValueError:  # a lone surrogate, for one, which the standard library takes
-        return [json_text.read(line) for line in lines]
+        return [json_text.read(line) for line in lines.split(b"\n") if line]
 
 
 # ---- many at once by pyarrow's own reader of JSON, which lets other threads run meanwhile
@@ -139,24 +155,24 @@ class _NotAll(Exception):  # noqa: N818 - what was found, not a fault
     """The columns do not tell all of a value."""
 
 
-def _all_at_once(stream: str, lines: list[bytes]) -> pa.Table | None:
+def _all_at_once(stream: str, lines: bytes) -> pa.Table | None:
     """The same rows as record by record, or ``None`` where a value needs a closer look; ``null`` is in none of them."""
     import pyarrow as pa
     from pyarrow import json
 
     if not lines:
         return arrow_schema(stream).empty_table()
-    text = b"\n".join(lines)
     try:
         table = json.read_json(
-            pa.BufferReader(text),
-            read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+            pa.BufferReader(lines),
+            read_options=json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
             parse_options=json.ParseOptions(explicit_schema=_as_written(stream), unexpected_field_behavior="error"),
         )
         found = {name: table.column(name).combine_chunks() for name in table.column_names}
         fetched = _moments(found[FETCHED_AT], OUR_TIME)
-        arrays = [_column(found, name, kind, fetched) for name, kind in COLUMNS[stream].items()]
-        return pa.Table.from_arrays(arrays, schema=arrow_schema(stream))
+        columns = arrow_schema(stream)
+        arrays = [_column(found, field, COLUMNS[stream][field.name], fetched) for field in columns]
+        return pa.Table.from_arrays(arrays, schema=columns)
     except (_NotAll, pa.ArrowException):
         return None
 
@@ -183,19 +199,20 @@ def _type_as_written(kind: Kind) -> pa.DataType:
     return pa.null() if kind is JSON else _arrow_type(kind)
 
 
-def _column(found: dict[str, pa.Array], name: str, kind: Kind, fetched: pa.Array) -> pa.Array:
+def _column(found: dict[str, pa.Array], field: pa.Field, kind: Kind, fetched: pa.Array) -> pa.Array:
     import pyarrow as pa
     from pyarrow import compute
 
+    name = field.name
     if name == EXTRA:
-        return pa.nulls(len(fetched), pa.string())
+        return pa.nulls(len(fetched), field.type)
     array = found[name]
     if isinstance(kind, Time):
         moments = _moments(array, kind)
         latest = compute.add(fetched, round(AHEAD * 1_000_000))
         if name != FETCHED_AT and compute.any(compute.greater(moments, latest)).as_py():
             raise _NotAll
-        return moments.cast(_arrow_type(kind))
+        return moments.cast(field.type)
     if isinstance(kind, Items):  # the schema has edges here, and nowhere deeper
         edges, array = array, array.field("data")
         if array.null_count != edges.null_count:
@@ -205,7 +222,7 @@ def _column(found: dict[str, pa.Array], name: str, kind: Kind, fetched: pa.Array
             if items.null_count:
                 raise _NotAll
             array = pa.ListArray.from_arrays(array.offsets, items, mask=array.is_null())
-    return array.cast(_arrow_type(kind))
+    return array if array.type == field.type else array.cast(field.type)
 
 
 def _moments(array: pa.Array, kind: Time) -> pa.Array:

@@ -24,6 +24,9 @@ COMPRESSIONS = ("zstd", "gzip", "snappy", "none")
 _GROUP_RECORDS, _GROUP_BYTES = 20_000, 8 * 1024 * 1024
 """A row group ends with so many records, or so many bytes of them as lines of JSON; all of it is held in memory at once."""
 
+_AT_ONCE_BYTES = 1024 * 1024
+"""Lines that are made columns together."""
+
 _READ_AT_ONCE = 1000
 
 _STREAM, _VERSION = "pageconv.stream", "pageconv.schema_version"
@@ -75,25 +78,33 @@ class ParquetPacker:
         self._compression = compression
         self._sink = _Sink()
         self._writer: Any = None
+        self._lines = bytearray()
         self._tables: list[Any] = []
         self._records = self._bytes = 0
 
     def compress(self, lines: bytes | bytearray) -> bytes:
         """Add whole lines; returns what of the file is finished."""
-        if lines:
-            table = columns(self._stream, lines)
-            self._tables.append(table)
-            self._records += len(table)
-            self._bytes += len(lines)
+        self._lines += lines
+        if len(self._lines) >= _AT_ONCE_BYTES:
+            self._make_columns()
         if self._records >= _GROUP_RECORDS or self._bytes >= _GROUP_BYTES:
             self._write_group()
         return self._sink.take()
 
     def flush(self) -> bytes:
         """Finish the file; returns the rest of it."""
+        self._make_columns()
         self._write_group()
         self._writer.close()
         return self._sink.take()
+
+    def _make_columns(self) -> None:
+        lines, self._lines = self._lines, bytearray()
+        if lines:
+            table = columns(self._stream, lines)
+            self._tables.append(table)
+            self._records += len(table)
+            self._bytes += len(lines)
 
     def _write_group(self) -> None:
         import pyarrow as pa
