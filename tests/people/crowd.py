@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_pageconv.dump.formats import read_records
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.nodes import Person
 from tests.dump.exporting import NOW
@@ -90,7 +89,7 @@ def told(crowd: Person) -> set[str]:
 
 
 def written(folder: Path) -> Iterator[tuple[str, str]]:
-    """All files below a folder, each as a text that shows what is in it, however it is packed."""
+    """All files below a folder, each as a text that shows what is in it: packed with gzip, or not at all, as Parquet may be."""
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
@@ -99,9 +98,6 @@ def written(folder: Path) -> Iterator[tuple[str, str]]:
         except FileNotFoundError:  # it has just got its name, and is looked at next time
             continue
         yield str(path), path.name
-        if content[:4] == b"PAR1" and content[-4:] == b"PAR1":
-            yield str(path), "\n".join(json.dumps(one, ensure_ascii=False) for one in read_records(path))
-            continue
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8", "replace")
         yield str(path), text
 
