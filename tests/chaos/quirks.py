@@ -45,7 +45,7 @@ LONGEST = timedelta(days=4)
 LONGEST_REAL = 60.0
 """Seconds of real time; what takes longer hangs."""
 
-_SAID = re.compile(r"(\d+) rows were no objects")
+_SAID = re.compile(r"(\d+) rows? left out: no object")
 Drawn = TypeVar("Drawn")
 
 
@@ -787,7 +787,7 @@ class Judge:
             self._verdict.wrong.append(
                 f"{folder} withholds {withheld} undated messages and counts {manifest['messages_undated']}"
             )
-        if manifest["messages_undated"] and f"{manifest['messages_undated']} messages of " not in told:
+        if manifest["messages_undated"] and not re.search(rf"\b{manifest['messages_undated']} messages? of ", told):
             self._verdict.wrong.append(f"{folder} does not warn of its undated messages")
 
     def _judge_counts(self, folder: str) -> None:
@@ -806,7 +806,7 @@ class Judge:
         if bad := [one["id"] for one in records["messages"] if ("from" not in one) != one["_unavailable"]]:
             self._verdict.wrong.append(f"{folder} marks {bad[0]} wrongly")
         warnings = manifest["warnings"]
-        if flagged and not any(one.startswith(f"{len(flagged)} conversations could not be read") for one in warnings):
+        if flagged and not any(re.match(rf"{len(flagged)} conversations? could not be read", one) for one in warnings):
             self._verdict.wrong.append(f"{folder} does not warn of {len(flagged)} threads")
         for code in {run.refused[one] for one in flagged & run.refused.keys() - run.gone}:
             if not any(f"were refused with error {code}:" in one for one in warnings):
