@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FEW_BYTES = 4096
-"""Lines that are not worth to be halved."""
+"""Lines that are looked at one by one sooner than all at once."""
 
 
 @cache
@@ -64,7 +64,8 @@ def columns(stream: str, lines: bytes | bytearray) -> pa.Table:
     import pyarrow as pa
 
     ordinary, others = _divided(bytes(lines), _marks(stream))
-    return pa.concat_tables([*_tables(stream, ordinary), _one_by_one(stream, others)])
+    tables = list(_tables(stream, ordinary)) if ordinary else []
+    return pa.concat_tables([*tables, _one_by_one(stream, others)] if others else tables)
 
 
 def _divided(lines: bytes, marks: Iterable[bytes]) -> tuple[bytes, bytes]:
@@ -103,7 +104,7 @@ def _marks(stream: str) -> tuple[bytes, ...]:
 
 def _tables(stream: str, lines: bytes) -> Iterator[pa.Table]:
     """Those of lines of which most can be taken at once: around one that cannot they are halved."""
-    quick = _all_at_once(stream, lines)
+    quick = _all_at_once(stream, lines) if len(lines) > _FEW_BYTES else None
     if quick is not None:
         yield quick
         return
@@ -160,8 +161,6 @@ def _all_at_once(stream: str, lines: bytes) -> pa.Table | None:
     import pyarrow as pa
     from pyarrow import json
 
-    if not lines:
-        return arrow_schema(stream).empty_table()
     try:
         table = json.read_json(
             pa.BufferReader(lines),
