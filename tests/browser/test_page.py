@@ -210,7 +210,7 @@ def test_an_api_that_fails_is_said_and_asked_again(looking: Looking, ended: dict
     page.get_by_role("alert").get_by_text("Airflow answered 503").wait_for()
     page.unroute("**/api/v2/dags/**/taskInstances**")
     page.get_by_role("row", name=re.compile(next(iter(shops.pages)))).wait_for()
-    assert page.get_by_role("alert").count() == 0
+    page.get_by_role("alert").wait_for(state="detached")
 
 
 def test_what_the_user_may_not_read_is_said(looking: Looking, ended: dict[str, str], shops: Sandbox) -> None:

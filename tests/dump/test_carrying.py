@@ -126,7 +126,7 @@ def test_unsent_messages_leave_where_what_is_deleted_is_not_kept(tmp_path: Path)
     assert set(ids(cleaned, "messages")) == there
     assert (keeping["messages_gone"], keeping["messages_carried"]) == (5, 5)
     assert (cleaning["messages_gone"], cleaning["messages_carried"]) == (0, 0)
-    assert "5 of them messages that the API does not list any more" in " ".join(keeping["warnings"])
+    assert "among them 5 messages that the API does not list any more" in " ".join(keeping["warnings"])
 
 
 def test_thirty_nights_without_what_was_unsent_keep_every_detail_of_the_rest(tmp_path: Path) -> None:

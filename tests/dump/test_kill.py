@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import tempfile
 import threading
 import time
@@ -35,6 +36,8 @@ def processes() -> ForkServerContext:
     """A server that has everything imported, and forks a victim for each order."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.dump.victim"])
+    # Its socket, whose path has to be short, before the tests have temporary folders of their own.
+    multiprocessing.util.get_temp_dir()
     return context
 
 
