@@ -12,7 +12,7 @@ LIST = Request(
     "100/conversations", {"platform": "messenger", "folder": "inbox", "fields": "id,link,subject", "limit": "100"}
 )
 LATER = Request(LIST.path, {**LIST.params, "after": "QVFIUj"})
-TRACE = "AbC1dEfGhIjKlMnOpQrStUv"
+TRACE = "AbC1dEfGhIjKlMnOpQrStUv"  # pragma: allowlist secret
 
 STATUSES = (200, 400, 403, 429, 500)
 

@@ -19,7 +19,7 @@ from tests.graph.loopback import response, says, serving
 
 PAGE = "100200300400500"
 FOLDERS = {"inbox": 130, "other": 12, "page_done": 0, "spam": 1}
-SECRET = "sandbox app/secret+"
+SECRET = "sandbox app/secret+"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")

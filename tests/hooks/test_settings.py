@@ -46,14 +46,14 @@ def test_every_field_is_read() -> None:
     """Host, port and schema make the address."""
     extra = {
         "page_id": "100200",
-        "app_secret": "s3cret",
+        "app_secret": "top-secret",
         "api_version": "v25.0",
         "calls_per_second": 0.5,
         "timeout": 12,
     }
     settings = read_settings(fields(host="graph.example", port=8443, schema="https", extra=extra))
     assert settings == Settings("https://graph.example:8443", settings.credentials, "100200", "v25.0", 0.5, 12.0)
-    assert settings.credentials.app_secret == "s3cret"
+    assert settings.credentials.app_secret == "top-secret"
 
 
 def test_what_is_empty_counts_as_left_out() -> None:
@@ -290,6 +290,6 @@ def test_an_empty_extra_is_none(extra: str | None) -> None:
 
 def test_settings_do_not_show_their_secrets() -> None:
     """In a log or a debugger."""
-    text = repr(read_settings(fields(extra={"app_secret": "s3cret"})))
+    text = repr(read_settings(fields(extra={"app_secret": "top-secret"})))
     assert TOKEN not in text
-    assert "s3cret" not in text
+    assert "top-secret" not in text

@@ -18,7 +18,7 @@ from tests.operators.running import CONNECTION, connection, context, operator
 from tests.servers.destinations import local
 
 TOKEN = "EAAB+secret/token==with%and&?#"
-SECRET = "an-app-secret-0123456789"
+SECRET = "an-app-secret-0123456789"  # pragma: allowlist secret
 
 
 def _forms(secret: str) -> set[str]:

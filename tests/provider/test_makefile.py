@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.provider.making import make
 from tests.servers.airflow_home import REPOSITORY
 from tests.versions.rows import DAYS
 
@@ -25,17 +25,9 @@ COMMANDS = (
     "soak",
     "test-versions",
     "lint",
+    "secrets",
     "bench",
 )
-
-
-def make(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    """Run make as a newcomer does, whatever make runs the tests."""
-    ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "AIRFLOW", "ARGS", "MINUTES")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    return subprocess.run(
-        ["make", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def dry(*arguments: str) -> str:

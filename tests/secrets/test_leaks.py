@@ -28,9 +28,9 @@ from tests.servers.ports import free_ports
 # Every character of them that a URL quotes, and a slash and a plus that base64 has too.
 TOKEN = "EAAB/+=%&?#~secret:Page,token!x7Qz"
 USER_TOKEN = "EAAU/+=%&?#~secret:user's,token!k3Vw"
-SECRET = "0f1e+/app=secret%&?#~9d8c"
+SECRET = "0f1e+/app=secret%&?#~9d8c"  # pragma: allowlist secret
 CARELESS_TOKEN = "EAAC/+=%&?#~secret:careless,token!w5Ty"
-CARELESS_SECRET = "7a6b+/careless=secret%&?#~5c4d"
+CARELESS_SECRET = "7a6b+/careless=secret%&?#~5c4d"  # pragma: allowlist secret
 APP_TOKEN, CARELESS_APP_TOKEN = f"{APP_ID}|{SECRET}", f"{APP_ID}|{CARELESS_SECRET}"
 CARELESS_PAGE = "100200300400999"  # So that its exchanged token is another one.
 PERSON = "Anneliese Überall-Nirgendwo"

@@ -17,7 +17,7 @@ from tests.servers.processes import Listening, ServerUnavailableError
 BUCKET = "test-bucket"
 
 AZURE_ACCOUNT = "devstoreaccount1"
-AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # pragma: allowlist secret
 """The account that Azurite has, and that its documentation names."""
 
 _NODE = Path(__file__).parents[2] / ".azurite"
