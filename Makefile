@@ -8,7 +8,7 @@ MINUTES ?= 30
 
 # ---- what there is: `make help` shows it, and each target says first how long it takes
 
-TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint secrets bench clean
+TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint secrets dist bench clean
 
 help.does := say what there is
 help.takes :=
@@ -34,6 +34,8 @@ lint.does := run ruff and mypy
 lint.takes := about 1 minute
 secrets.does := look for secrets in every file that git knows
 secrets.takes := less than 1 minute
+dist.does := make what is released, in dist/: sdist, wheel, checksums; ARGS=--without-address where the project has none
+dist.takes := less than 1 minute
 bench.does := run the benchmarks
 bench.takes := about 40 minutes
 clean.does := remove everything that the others set up or left behind, the environments too
@@ -118,6 +120,9 @@ lint: $(READY)
 # so beside it: `pragma: allowlist secret`. Nothing is asked of anybody whether what is found is in use.
 secrets: $(READY)
 	@git ls-files -z | xargs -0 -n 200 -P 2 $(RUN) -m detect_secrets.pre_commit_hook --no-verify --plugin .ci/meta_token.py --exclude-files '^tests/earlier/' --exclude-secrets '^(?!BEGIN )[A-Za-z]{1,12}([ -]\(?[A-Za-z]{1,12}\)?)*(\.\.\.)?$$'
+
+dist: $(READY)
+	@$(RUN) .ci/dist.py $(ARGS)
 
 bench: $(READY)
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done

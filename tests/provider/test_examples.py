@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 from airflow_provider_pageconv.examples import sources, write
 from tests.servers.airflow_home import EXAMPLE_DAGS, REPOSITORY
-from tests.versions.run import uv
 
 OURS = {path.name: path.read_bytes() for path in EXAMPLE_DAGS.glob("*.py")}
 COMMAND = [sys.executable, "-m", "airflow_provider_pageconv.examples"]
@@ -33,19 +31,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist, and the wheel that is built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    built = uv("build", "--out-dir", str(folder), str(REPOSITORY))
-    assert built.returncode == 0, built.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the wheel's files lie."""
     folder = tmp_path_factory.mktemp("installed")
-    [wheel] = dist.glob("*.whl")
+    [wheel] = built.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder)
     return folder
 
@@ -59,15 +48,6 @@ def test_no_folder_of_the_wheel_is_one_that_airflow_loads_by_itself(installed: P
     """Where `load_examples` is on, 3.3 takes up a provider's `example_dags`; and nothing lies outside of the package."""
     assert list(installed.rglob("example_dags")) == []
     assert [path.name for path in installed.iterdir() if path.suffix != ".dist-info"] == ["airflow_provider_pageconv"]
-
-
-def test_the_sdist_holds_them_too(dist: Path) -> None:
-    """Where the repository has them, so that the wheel can be built from it."""
-    [sdist] = dist.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {name for name in names if name.startswith("example_dags/")} == {f"example_dags/{name}" for name in OURS}
-    assert not {name for name in names if "examples/dags" in name}
 
 
 def test_the_command_of_the_wheel_writes_them(installed: Path, tmp_path: Path) -> None:
