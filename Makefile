@@ -8,7 +8,7 @@ MINUTES ?= 30
 
 # ---- what there is: `make help` shows it, and each target says first how long it takes
 
-TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint secrets dist bench clean
+TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint secrets audit dist bench clean
 
 help.does := say what there is
 help.takes :=
@@ -30,10 +30,12 @@ soak.does := export every hour of a living Page, for so many MINUTES
 soak.takes = about 3 minutes more than MINUTES, which is $(MINUTES)
 test-versions.does := try the wheel on each Airflow and each Python that is supported, and make the table of versions anew
 test-versions.takes := about 30 minutes
-lint.does := run ruff and mypy
+lint.does := run ruff and mypy, and zizmor over the workflows
 lint.takes := about 1 minute
 secrets.does := look for secrets in every file that git knows
 secrets.takes := less than 1 minute
+audit.does := ask whether a hole is known in anything that is installed
+audit.takes := about 1 minute
 dist.does := make what is released, in dist/: sdist, wheel, checksums; ARGS=--without-address where the project has none
 dist.takes := less than 1 minute
 bench.does := run the benchmarks
@@ -57,7 +59,7 @@ READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
 # The same as in tests/versions: uv resolves for a day in the past, and trusts whom the machine trusts.
-UV := UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(RUN) -m uv --quiet pip install --python $(RUN)
+UV := UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(RUN) -m uv --quiet
 
 # Without compiled files every Airflow process starts ten seconds later.
 unexport PYTHONDONTWRITEBYTECODE
@@ -114,12 +116,17 @@ test-versions: $(READY)
 lint: $(READY)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/zizmor --offline --quiet --persona=pedantic .github
 	@$(RUN) -m mypy
 
 # What lies in tests/earlier the sandbox made, and a value of a few plain words is no secret. Another one that is made up says
 # so beside it: `pragma: allowlist secret`. Nothing is asked of anybody whether what is found is in use.
 secrets: $(READY)
 	@git ls-files -z | xargs -0 -n 200 -P 2 $(RUN) -m detect_secrets.pre_commit_hook --no-verify --plugin .ci/meta_token.py --exclude-files '^tests/earlier/' --exclude-secrets '^(?!BEGIN )[A-Za-z]{1,12}([ -]\(?[A-Za-z]{1,12}\)?)*(\.\.\.)?$$'
+
+# In an environment of its own: what looks is not what is looked at.
+audit: $(READY)
+	@$(UV) tool run --from 'pip-audit>=2.10,<2.11' pip-audit --skip-editable --path $$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(ARGS)
 
 dist: $(READY)
 	@$(RUN) .ci/dist.py $(ARGS)
@@ -128,7 +135,7 @@ bench: $(READY)
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(RUN) "$$script" $(ARGS); done
 
 clean:
-	rm -rf .venv .venv-* .azurite .bench .versions .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-* .azurite .actionlint .bench .versions .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find airflow_provider_pageconv example_dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Once, and again when pyproject.toml or this file has changed.
@@ -146,7 +153,7 @@ ifeq ($(AIRFLOW),)
 else
 	@# An old release does not survive what came after it. Only ruff and mypy are ours to choose, and of today.
 	@$(PIP) install uv
-	@$(UV) --exclude-newer $$($(PYTHON) -m tests.versions.rows $(AIRFLOW)) --editable . --group test apache-airflow==$(AIRFLOW)
+	@$(UV) pip install --python $(RUN) --exclude-newer $$($(PYTHON) -m tests.versions.rows $(AIRFLOW)) --editable . --group test apache-airflow==$(AIRFLOW)
 	@$(PIP) install --group lint
 endif
 	@# The servers of the tests; their Python dependencies are for clients that nobody uses here.

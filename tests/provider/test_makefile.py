@@ -26,6 +26,7 @@ COMMANDS = (
     "test-versions",
     "lint",
     "secrets",
+    "audit",
     "dist",
     "bench",
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.installing import alone, from_debian, install
+from tests.servers.installing import from_npm
 from tests.servers.ports import free_ports
 from tests.servers.processes import Listening, ServerUnavailableError
 
@@ -64,14 +63,8 @@ def azure(folder: Path) -> Iterator[str]:
 
 
 def _azurite() -> str:
-    """The program; where it is not there yet, npm brings it, and Debian brings npm."""
+    """The program; where it is not there yet, npm brings it."""
     program = _NODE / "node_modules" / ".bin" / "azurite-blob"
-    if not program.exists():
-        trouble = "" if shutil.which("npm") else from_debian("npm")
-        if shutil.which("npm") is None:
-            raise ServerUnavailableError(f"There is no npm here, which brings Azurite: {trouble}.")
-        with alone():
-            command = ["npm", "install", "--no-fund", "--no-audit", "--prefix", str(_NODE), "azurite"]
-            if not program.exists() and (trouble := install(command)):
-                raise ServerUnavailableError(trouble)
+    if trouble := from_npm("azurite", program, _NODE):
+        raise ServerUnavailableError(trouble)
     return str(program)

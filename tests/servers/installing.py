@@ -48,3 +48,14 @@ def from_debian(*packages: str) -> str:
     with alone():
         install(["apt-get", "update"])  # it may fail for a source that is not needed
         return install(command)
+
+
+def from_npm(package: str, brings: Path, into: Path) -> str:
+    """Have a package of npm's, unless what it brings is there; Debian brings npm. Return why it is not here, or nothing."""
+    if brings.exists():
+        return ""
+    if shutil.which("npm") is None and (trouble := from_debian("npm")):
+        return f"There is no npm here, which brings {package}: {trouble}."
+    with alone():
+        command = ["npm", "install", "--no-fund", "--no-audit", "--prefix", str(into), package]
+        return "" if brings.exists() else install(command)
