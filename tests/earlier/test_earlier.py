@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.export import FoldersFailed
+from airflow_provider_pageconv.sql import views
 from tests.dump.exporting import FOLDERS, assert_tidy, exporting, in_tries, simulated, store_of
 from tests.earlier import keep
 from tests.servers import parquet_files
@@ -115,6 +117,22 @@ def test_a_day_of_it_is_replaced_by_the_same_day(kept: Path) -> None:
         in_tries(box, store_of(files), FOLDERS, since=since, until=until, run="again")
     assert ids(files) == before
     assert_tidy(files)
+
+
+@pytest.mark.parametrize("how", [{}, {"file_format": "parquet", "compression": "zstd"}], ids=["lines", "Parquet"])
+def test_a_day_of_this_version_lies_beside_one_of_it(kept: Path, how: dict[str, str]) -> None:
+    """An upgrade moves nothing and exports nothing again: the views show both days as one table, without a gap."""
+    files = local(kept / "published" / "day")
+    before = set(ids(files)["messages"])
+    since, _ = keep.WINDOW
+    with keep.page() as box:
+        in_tries(box, store_of(files), FOLDERS, since=since - keep.DAY, until=since, run="the day before", **how)
+    with duckdb.connect() as database:
+        database.execute(views(files.root))
+        found = [row[0] for row in database.execute("SELECT id FROM messages").fetchall()]
+        assert database.execute("FROM gaps").fetchall() == []
+    assert len(found) == len(set(found))
+    assert before < set(found) == set(ids(files)["messages"])
 
 
 def test_a_window_that_overlaps_a_day_of_it_is_refused(kept: Path) -> None:
