@@ -122,6 +122,7 @@ lint: $(READY)
 # What lies in tests/earlier the sandbox made, and a value of a few plain words is no secret. Another one that is made up says
 # so beside it: `pragma: allowlist secret`. Nothing is asked of anybody whether what is found is in use.
 secrets: $(READY)
+	@git rev-parse --git-dir >/dev/null
 	@git ls-files -z | xargs -0 -n 200 -P 2 $(RUN) -m detect_secrets.pre_commit_hook --no-verify --plugin .ci/meta_token.py --exclude-files '^tests/earlier/' --exclude-secrets '^(?!BEGIN )[A-Za-z]{1,12}([ -]\(?[A-Za-z]{1,12}\)?)*(\.\.\.)?$$'
 
 # In an environment of its own: what looks is not what is looked at.

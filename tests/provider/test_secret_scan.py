@@ -51,6 +51,12 @@ def test_a_token_is_found_wherever_it_stands(checkout: Path, token: str) -> None
     assert token not in done.stdout + done.stderr
 
 
+def test_where_git_knows_no_file_it_fails(checkout: Path) -> None:
+    """It would have looked at none."""
+    shutil.rmtree(checkout / ".git")
+    assert make("secrets", cwd=checkout).returncode == 2
+
+
 def test_a_password_is_found_by_the_name_it_has(checkout: Path) -> None:
     """Whatever it looks like."""
     commit(checkout, "dag.py", f'app_secret = "{NOT_PLAIN}"\n')
