@@ -632,12 +632,12 @@ def both_ways() -> Iterator[None]:
 
 
 @pytest.mark.timeout(TIMEOUT)
-def test_after_any_history_there_is_exactly_what_is_owed(capsys: Any, monkeypatch: Any) -> None:
+def test_after_any_history_there_is_exactly_what_is_owed(monkeypatch: Any) -> None:
     """Some thousand histories; a failure is replayed with the seed that is printed."""
     # Between any two steps there may be a checkpoint, as in a long export.
     monkeypatch.setattr(folder_module, "CHECKPOINT_SECONDS", -1.0)
     with both_ways():
-        play(Machine, RUNS, 12, met, capsys)
+        play(Machine, RUNS, 12, met)
     expected = [f"event {event}" for event in EVENTS] + [f"fault error {code}" for code in (*ERRORS, 100)]
     expected += [f"fault {kind}" for kind in (*KINDS, "too_much_data", "heavy")]
     expected += [f"quirk {quirk}" for quirk in QUIRKS]

@@ -647,11 +647,11 @@ class Nights(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(TIMEOUT)
-def test_over_many_nights_what_was_given_once_stays_with_its_details_once(capsys: Any, monkeypatch: Any) -> None:
+def test_over_many_nights_what_was_given_once_stays_with_its_details_once(monkeypatch: Any) -> None:
     """Some hundred histories; a failure is replayed with the seed that is printed."""
     monkeypatch.setattr(folder_module, "CHECKPOINT_SECONDS", Nights.checkpoint_seconds)
     monkeypatch.setattr(destination_module, "ThreadPoolExecutor", OneByOne)
-    play(Nights, HISTORIES, STEPS, met, capsys)
+    play(Nights, HISTORIES, STEPS, met)
     expected = [f"event {event}" for event in EVENTS]
     # Some of them need a kill after a kill, or after another run: a few hundred histories may have none.
     seldom = () if RUNS >= 10_000 else ("read carried part", "put note-strangers", "delete file")

@@ -16,7 +16,6 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -72,7 +71,7 @@ def test_two_quirks_at_once_lose_nothing(
     _go(quirks, RUNS or 1, tmp_path, monkeypatch)
 
 
-def test_the_quirks_really_showed(capsys: Any) -> None:
+def test_the_quirks_really_showed() -> None:
     """Prints the table. A quirk that never showed would have proven nothing."""
     rows = []
     for quirk in QUIRKS:
@@ -86,10 +85,9 @@ def test_the_quirks_really_showed(capsys: Any) -> None:
             f"{sum(len(one.foreign) for one in found):>8}{sum(len(one.wrong) for one in found):>7}"
             f"{sum(one.withheld for one in found):>9}"
         )
-    with capsys.disabled():
-        print(f"\nPAGECONV_QUIRK_SEED={SEED} PAGECONV_QUIRK_RUNS={RUNS}")
-        print(f"{'quirk':<28} alone  pairs  showed      owed  lost +pairs twice foreign  wrong withheld")
-        print("\n".join(rows))
+    print(f"\nPAGECONV_QUIRK_SEED={SEED} PAGECONV_QUIRK_RUNS={RUNS}")
+    print(f"{'quirk':<28} alone  pairs  showed      owed  lost +pairs twice foreign  wrong withheld")
+    print("\n".join(rows))
     idle = [
         quirk
         for quirk in QUIRKS

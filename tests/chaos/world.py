@@ -49,7 +49,7 @@ def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
 
 
-def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Counter[str], capsys: Any) -> None:
+def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Counter[str]) -> None:
     """Play so many histories of so many steps; the seed is printed before, and what was met afterwards.
 
     More than a thousand are played in turns with seeds that follow, so that it is seen how many there were.
@@ -58,8 +58,7 @@ def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Count
     for first in range(0, runs, TURN):
         number = min(runs - first, TURN)
         seed = SEED + first // TURN
-        with capsys.disabled():
-            print(f"\nPAGECONV_CHAOS_SEED={seed} PAGECONV_CHAOS_RUNS={number}", f"({first:,} before)" if first else "")
+        print(f"\nPAGECONV_CHAOS_SEED={seed} PAGECONV_CHAOS_RUNS={number}", f"({first:,} before)" if first else "")
         hypothesis.seed(seed)(machine)
         logging.disable(logging.ERROR)  # thousands of lines on what was ordered
         try:
@@ -77,9 +76,8 @@ def play(machine: type[RuleBasedStateMachine], runs: int, steps: int, met: Count
             )
         finally:
             logging.disable(logging.NOTSET)
-    with capsys.disabled():
-        for kind, count in sorted(met.items()):
-            print(f"{count:>8,} {kind}")
+    for kind, count in sorted(met.items()):
+        print(f"{count:>8,} {kind}")
 
 
 class Crashed(BaseException):
