@@ -65,6 +65,8 @@ SELDOM = st.integers(0, 3).map(lambda number: number == 3)
 FOLDERS = ("inbox", "other", "spam")
 EVENTS = ("message", "new", "move", "unsend", "delete")
 ERRORS = (1, 2, 4, 17, 32, 341, 613, 80006, 190, 10)
+UNREADABLE = ("html", "not_json", "cut", "reset")
+"""Faults that let no answer through."""
 KINDS = (
     "html",
     "not_json",
@@ -547,7 +549,7 @@ class Machine(RuleBasedStateMachine):
         # As long as no thread has given any message, nothing tells a limit from threads that are gone.
         for first in self.from_nothing:
             since = [request for request in self.world.box.requests[first:] if request.edge == "messages"]
-            without_control = itertools.takewhile(lambda request: request.code is not None, since)
+            without_control = itertools.takewhile(lambda one: one.code is not None or one.fault in UNREADABLE, since)
             refused |= {request.path.split("/")[2] for request in without_control}
         return thread in refused
 
