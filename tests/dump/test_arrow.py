@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump import arrow
 from airflow_provider_pageconv.dump.schema import COLUMNS
-from tests.dump.test_schema import FETCHED, MESSAGE, records
+from tests.dump.shapes import FETCHED, MESSAGE, records
 
 CONVERSATION = {
     "id": "t_1",

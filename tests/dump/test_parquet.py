@@ -41,8 +41,8 @@ from tests.dump.exporting import (
     spec_of,
     store_of,
 )
+from tests.dump.shapes import MESSAGE, exact, records
 from tests.dump.test_carrying import assert_counts_are_of_the_files, page, threads
-from tests.dump.test_schema import MESSAGE, exact, records
 from tests.servers import parquet_files
 from tests.servers.destinations import Destination, local
 

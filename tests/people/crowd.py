@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import hmac
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.nodes import Person
 from tests.dump.exporting import NOW
@@ -20,8 +24,22 @@ from tests.servers.destinations import Destination
 ALL = ("name", "email", "username", "id")
 KEY = b"a long random text"
 EARLIER = NOW - timedelta(minutes=1)
+FORMATS = [
+    {"file_format": "jsonl", "compression": "none"},
+    {"file_format": "parquet", "compression": "none"},
+]
+each_format = pytest.mark.parametrize("how", FORMATS, ids=lambda how: how["file_format"])
 OUTSIDERS = ("7000000000000001", "7000000000000002")
 """Who only reacts, or is mentioned."""
+
+
+def hashed(value: str, key: bytes = KEY) -> str:
+    """What anybody with the secret can make of a value."""
+    return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
+
+
+def pseudonyms(*fields: str) -> dict[str, Any]:
+    return {"pseudonymize": fields or ALL, "pseudonym_key": KEY}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.fields import Field, parse_fields
 from tests.dump.exporting import bare, export, owed, store_of
 from tests.operators.running import operator
-from tests.people.test_pseudonyms import each_format
+from tests.people.crowd import each_format
 from tests.servers.destinations import local
 
 LEFT_OUT = ("attachments", "message", "snippet")

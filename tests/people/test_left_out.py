@@ -30,8 +30,19 @@ from tests.dump.exporting import (
     store_of,
 )
 from tests.dump.test_carrying import assert_counts_are_of_the_files
-from tests.people.crowd import Crowd, Looking, box_of_a_crowd, by_id, scratch_in, search, told
-from tests.people.test_pseudonyms import FORMATS, each_format, hashed, pseudonyms
+from tests.people.crowd import (
+    FORMATS,
+    Crowd,
+    Looking,
+    box_of_a_crowd,
+    by_id,
+    each_format,
+    hashed,
+    pseudonyms,
+    scratch_in,
+    search,
+    told,
+)
 from tests.servers.destinations import Destination, local
 
 

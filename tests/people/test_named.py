@@ -21,8 +21,7 @@ from airflow_provider_pageconv.parameters import UserIds
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.dump.exporting import every_step_saved
 from tests.operators.running import CONNECTION, connection, context, operator, run
-from tests.people.crowd import box_of_a_crowd, everybody, search, told
-from tests.people.test_pseudonyms import ALL, KEY, hashed
+from tests.people.crowd import ALL, KEY, box_of_a_crowd, everybody, hashed, search, told
 from tests.servers.airflow_home import run_dags
 from tests.servers.destinations import local
 

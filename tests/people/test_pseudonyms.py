@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,23 +29,21 @@ from tests.dump.exporting import (
     owed,
     store_of,
 )
-from tests.people.crowd import ALL, KEY, Looking, box_of_a_crowd, by_id, everybody, scratch_in, search
+from tests.people.crowd import (
+    ALL,
+    FORMATS,
+    KEY,
+    Looking,
+    box_of_a_crowd,
+    by_id,
+    each_format,
+    everybody,
+    hashed,
+    pseudonyms,
+    scratch_in,
+    search,
+)
 from tests.servers.destinations import local
-
-FORMATS = [
-    {"file_format": "jsonl", "compression": "none"},
-    {"file_format": "parquet", "compression": "none"},
-]
-each_format = pytest.mark.parametrize("how", FORMATS, ids=lambda how: how["file_format"])
-
-
-def hashed(value: str, key: bytes = KEY) -> str:
-    """What anybody with the secret can make of a value."""
-    return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
-
-
-def pseudonyms(*fields: str) -> dict[str, Any]:
-    return {"pseudonymize": fields or ALL, "pseudonym_key": KEY}
 
 
 @each_format
