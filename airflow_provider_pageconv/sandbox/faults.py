@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -354,8 +354,3 @@ def _boolean(value: Any) -> bool:
     if str(value).lower() in ("false", "off", "no", "0"):
         return False
     raise ValueError(value)
-
-
-def parse_all(orders: Iterable[str]) -> list[Fault]:
-    """Return the faults of several command-line orders."""
-    return [Fault.parse(order) for order in orders]

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -288,8 +288,3 @@ class WorldClient(GraphClient):
         body = reply.body[: len(reply.body) // 2] if kind == "cut" else b"<html>" if kind == "html" else reply.body
         status = (reply.fault.status or 502) if kind == "html" and reply.fault else reply.status
         return Response(status, {name.lower(): value for name, value in reply.headers}, body)
-
-
-def start_of(day: int) -> datetime:
-    """Midnight of a day before the Page's present."""
-    return datetime(2026, 11, 21, tzinfo=timezone.utc) - timedelta(days=day)

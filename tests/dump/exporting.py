@@ -372,8 +372,6 @@ class Breaking:
     :param dead: whether everything after it breaks too, as in a process that is gone.
     """
 
-    CHANGES = ("put", "put_bytes", "copy", "delete")
-
     def __init__(
         self,
         store: Store,
