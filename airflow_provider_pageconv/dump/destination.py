@@ -6,6 +6,7 @@ that nothing but its predecessor named. What a crash leaves behind is written do
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
@@ -128,7 +129,7 @@ class Destination:
         :raises DumpRefused: the published export cannot be read back, or holds more than is asked for.
         """
         where = self._place.manifest
-        _refuse_unreadable(where, published, f" Otherwise {_OVERWRITE}.")
+        refuse_unreadable(where, published, f" Otherwise {_OVERWRITE}.")
         for stream in STREAMS:
             had = {field_name(one) for one in (published.get("fields") or {}).get(stream) or ()}
             missing = sorted(had - {field_name(one) for one in fields[stream] or ()} - _IN_THE_PATH)
@@ -206,7 +207,7 @@ class Destination:
         keys = [entry.key for entry in self._store.list(self._place.manifests) if entry.key != self._place.manifest]
         found = {key: manifest for key in sorted(keys) if (manifest := self._manifest(key)) is not None}
         for key, manifest in found.items():
-            _refuse_unreadable(key, manifest, "")
+            refuse_unreadable(key, manifest, "")
         return list(found.values())
 
     def _ways_out(self, window: str) -> str:
@@ -214,15 +215,7 @@ class Destination:
         return f"use another destination, or first delete {self._place.manifest_of(window)} and then {streams}"
 
     def _manifest(self, key: str) -> Manifest | None:
-        try:
-            manifest = json.loads(self._store.read(key))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            manifest = None
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), list):
-            raise DumpRefused(f"The manifest {key} cannot be read: delete it and the files of its window first.")
-        return manifest
+        return read_manifest(self._store, key)
 
     def publish(
         self,
@@ -232,6 +225,7 @@ class Destination:
         may_publish: Callable[[], None],
         *,
         overwrite: bool,
+        named_again: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any] | None:
         """Copy the parts to where readers look, or put them there, then put the manifest.
 
@@ -240,6 +234,7 @@ class Destination:
         :param predecessor: the manifest that is published now.
         :param may_publish: called right before the PUT; raises if it must not happen any more.
         :param overwrite: whether it does not matter what is replaced.
+        :param named_again: rows of the predecessor's files that stay where they are.
         :return: the manifest as it was put; ``None`` if another one than the predecessor is published meanwhile.
         """
         attempt = secrets.token_hex(4)
@@ -251,10 +246,10 @@ class Destination:
             name = f"{manifest['export_id']}-{attempt}-{numbers[stream]:05d}{ending}"
             numbers[stream] += 1
             files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(one.part)})
-        manifest = {**manifest, "files": files}
         paths = [file["path"] for file in files]
+        manifest = {**manifest, "files": [*files, *named_again]}
         if paths or _paths(predecessor):
-            self._note(f"publish-{attempt}", [*paths, *_paths(predecessor)])
+            self._note(f"publish-{attempt}", paths, _paths(predecessor))
         if parts:
             with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
                 list(pool.map(self._place_part, parts, paths))
@@ -271,6 +266,20 @@ class Destination:
             self._store.put(part.path, key)
         else:
             self._store.copy(part.key, key)
+
+    def withdraw(self, published: Manifest, may_withdraw: Callable[[], None]) -> bool:
+        """Take a window away whole: first its manifest, then, with :meth:`tidy`, the files that it names.
+
+        :param published: the manifest that is published now.
+        :param may_withdraw: called right before the manifest is deleted; raises if that must not happen any more.
+        :return: ``False`` where another one is published meanwhile.
+        """
+        self._note(f"withdraw-{secrets.token_hex(4)}", [], _paths(published))
+        may_withdraw()
+        if self.published() != published:
+            return False
+        self._store.delete([self._place.manifest])
+        return True
 
     def tidy_at_once(self, manifest: Manifest, *keys: str) -> None:
         """Do as :meth:`tidy` does where it is known what lies in the staging area: no try was before this one, nothing was
@@ -309,11 +318,13 @@ class Destination:
             self._note(_STRANGERS, strangers)
         return bool(strangers)
 
-    def sweep(self, now: datetime, entries: Sequence[Entry]) -> None:
+    def sweep(self, now: datetime, entries: Sequence[Entry]) -> int:
         """Delete what other runs of this folder left behind more than :data:`LEFTOVERS_AFTER` ago.
 
         :param entries: what lies in the folder's staging area.
+        :return: of how many runs there was something.
         """
+        swept = 0
         runs: dict[str, list[Entry]] = {}
         for entry in entries:
             run = "/".join(entry.key.split("/")[: self._staging.count("/") + 1])
@@ -325,38 +336,95 @@ class Destination:
                 self._delete_noted(entry.key for entry in entries)
                 self._store.delete(entry.key for entry in entries)
                 log.info("Swept up %s, last written at %s.", run, last.isoformat(timespec="seconds"))
+                swept += 1
+        return swept
 
-    def _note(self, name: str, files: Sequence[str]) -> None:
-        note = {"manifest": self._place.manifest, "files": list(files)}
+    def delete_replaced(self, entries: Sequence[Entry]) -> set[str]:
+        """Delete what a run that was killed has replaced and not deleted any more, however young that is.
+
+        Of the files that a note names, those that the run itself was about to publish may still be published by it. The others
+        were its predecessor's; once the manifest names them no more, none ever will.
+
+        :param entries: what lies in the staging area, of whatever runs.
+        :return: the files.
+        """
+        noted = [entry.key for entry in entries if entry.key.rpartition("/")[2].startswith("note-")]
+        return self._delete_noted(iter(noted), "replaces")
+
+    def awaited(self, entries: Sequence[Entry]) -> set[str]:
+        """The files that runs are about to publish, or were: whatever is in the streams and is neither among them nor named by
+        a manifest is dead, if it was listed before these entries were. For a note is there before the first of its files, and
+        until the run has swept up.
+
+        :param entries: what lies in the staging area, of whatever runs.
+        """
+        found: set[str] = set()
+        for entry in entries:
+            name = entry.key.rpartition("/")[2]
+            if name.startswith("note-") and name != f"note-{_STRANGERS}":
+                with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                    found.update(json.loads(self._store.read(entry.key))["files"])
+        return found
+
+    def _note(self, name: str, files: Sequence[str], replaces: Sequence[str] = ()) -> None:
+        """Write down which files are to go unless the manifest names them.
+
+        :param replaces: those that what is published now names, beside the others.
+        """
+        note = {
+            "manifest": self._place.manifest,
+            "files": [*files, *replaces],
+            "replaces": list(replaces),
+        }
         key = f"{self._staging}/note-{name}"
         if name != _STRANGERS:
             self._notes.append(key)
         self._store.put_bytes(json.dumps(note).encode(), key)
 
-    def _delete_noted(self, keys: Iterator[str]) -> set[str]:
-        """Delete the files that notes name and their windows' manifests do not."""
+    def _delete_noted(self, keys: Iterator[str], which: str = "files") -> set[str]:
+        """Delete the files that notes name and their windows' manifests do not.
+
+        :param which: of the lists of a note.
+        """
         gone: set[str] = set()
         for key in keys:
             if not key.rpartition("/")[2].startswith("note-"):
                 continue
             try:
                 note = json.loads(self._store.read(key))
-                unpublished = set(note["files"]) - set(_paths(self._manifest(note["manifest"])))
-            except (FileNotFoundError, ValueError, KeyError, TypeError, DumpRefused):
+                unpublished = set(note.get(which, ())) - set(_paths(self._manifest(note["manifest"])))
+            except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, DumpRefused):
                 continue
             self._store.delete(unpublished)
             gone |= unpublished
         return gone
 
 
+def read_manifest(store: Store, key: str) -> dict[str, Any] | None:
+    """A manifest; ``None`` where there is none.
+
+    :raises DumpRefused: it cannot be read.
+    """
+    try:
+        manifest = json.loads(store.read(key))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), list):
+        raise DumpRefused(f"The manifest {key} cannot be read: delete it and the files of its window first.")
+    return manifest
+
+
 def _paths(manifest: Manifest | None) -> list[str]:
     return [file["path"] for file in manifest["files"]] if manifest else []
 
 
-def _refuse_unreadable(key: str, manifest: Manifest, otherwise: str) -> None:
+def refuse_unreadable(key: str, manifest: Manifest, otherwise: str, doing: str = "export") -> None:
     """Refuse to go on where nothing here reads a manifest's files.
 
     :param otherwise: what can be done in its place, as a sentence behind others.
+    :param doing: what is to be done with another version.
     :raises DumpRefused: they are of a version that is not known, or the package that reads them is not installed.
     """
     file_format, compression, columns = (
@@ -366,7 +434,7 @@ def _refuse_unreadable(key: str, manifest: Manifest, otherwise: str) -> None:
         version = "" if columns is None else f", schema version {columns!r}"
         raise DumpRefused(
             f"The manifest {key} is of version {manifest.get('manifest_version')!r}, format {file_format!r}{version} "
-            f"and compression {compression!r}, which this version of the provider does not know: export with the version "
+            f"and compression {compression!r}, which this version of the provider does not know: {doing} with the version "
             f"that wrote it, {manifest.get('provider_version')!r}, or a newer one.{otherwise}"
         )
     if manifest["files"] and not is_installed(str(file_format)):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_MANIFEST = r"_manifests/platform=([^/]+)/page_id=([^/]+)/folder=([^/]+)/window=([^/]+)\.json\Z"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Place:
     def staging(self) -> str:
         """Where all runs keep what is under way in this folder."""
         return f"_staging/{self.partition}"
+
+    @classmethod
+    def of(cls, manifest: str) -> Place | None:
+        """The folder's window whose manifest has this key; ``None`` for another file."""
+        found = re.match(_MANIFEST, manifest)
+        return cls(*found.groups()) if found else None
 
     @staticmethod
     def window_of(manifest: str) -> str | None:

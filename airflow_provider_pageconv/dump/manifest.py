@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.dump.carrying import Carried
@@ -16,6 +16,16 @@ from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
 from airflow_provider_pageconv.graph.protocol import version_note
 from airflow_provider_pageconv.times import iso, moment
+
+_COUNTED = (
+    "conversations",
+    "messages",
+    "conversations_carried",
+    "messages_carried",
+    "conversations_unavailable",
+    "messages_unavailable",
+)
+"""What of a manifest counts records of its files."""
 
 
 def describe(
@@ -114,6 +124,40 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
         "messages_gone": carried.gone,
     }
     return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}
+
+
+class Went(Protocol):
+    """How many records of a published window went; see :class:`~airflow_provider_pageconv.dump.erasing.Tally`."""
+
+    conversations: int
+    messages: int
+    conversations_carried: int
+    messages_carried: int
+    conversations_unavailable: int
+    messages_unavailable: int
+    expected: int
+    incomplete: set[str]
+
+
+def recounted(manifest: Mapping[str, Any], went: Went) -> dict[str, Any]:
+    """A published manifest without what went of its records; what it says of the API's list stays.
+
+    :param went: what went.
+    """
+    made = dict(manifest)
+    for name in _COUNTED:
+        made[name] = max(0, int(manifest.get(name) or 0) - getattr(went, name))
+    # Which messages these were, nobody wrote down.
+    made["messages_gone"] = min(int(manifest.get("messages_gone") or 0), made["messages_carried"])
+    if manifest.get("messages_expected") is not None:
+        made["messages_expected"] = max(0, manifest["messages_expected"] - went.expected)
+    incomplete = manifest.get("conversations_incomplete_ids") or []
+    made["conversations_incomplete_ids"] = [one for one in incomplete if one not in went.incomplete]
+    lost = len(incomplete) - len(made["conversations_incomplete_ids"])
+    made["conversations_incomplete"] = max(0, int(manifest.get("conversations_incomplete") or 0) - lost)
+    before = list(_count_warnings({**made, **manifest, "messages_undated": 0}, 0))
+    kept = [warning for warning in manifest.get("warnings") or [] if warning not in before]
+    return {**made, "warnings": [*kept, *_count_warnings({**made, "messages_undated": 0}, 0)]}
 
 
 def notes(spec: Spec, answered: str | None) -> list[str]:

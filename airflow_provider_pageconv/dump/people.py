@@ -156,16 +156,16 @@ class LeftOut:
 
     def are_in(self, conversation: Mapping[str, Any]) -> bool:
         """Whether one of them takes part, or took part, in a conversation."""
-        return not self.ids.isdisjoint(_people_of(conversation, (*_THERE, *_LEFT)))
+        return not self.ids.isdisjoint(people_in(conversation, *_THERE, *_LEFT))
 
     def goes_whole(self, conversation: Mapping[str, Any], messages: Iterable[Mapping[str, Any]] = ()) -> bool:
         """Whether nobody but them writes with the Page in a conversation: then all of it goes, the Page's answers as well.
 
         :param messages: some of its messages, for a conversation that names nobody.
         """
-        there = set(_people_of(conversation, _THERE))
+        there = set(people_in(conversation, *_THERE))
         if not there:
-            there = {one for message in messages for name in ("from", "to") for one in _ids_in(message.get(name))}
+            there = {one for message in messages for one in people_in(message, "from", "to")}
         others = there - self.ids - self.own
         the_page = 0 if self.own else 1
         theirs = not self.ids.isdisjoint(there) or self.are_in(conversation)
@@ -245,9 +245,10 @@ def _has_items(value: Any) -> bool:
     return isinstance(rows, list) and bool(rows)
 
 
-def _people_of(conversation: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
+def people_in(record: Mapping[str, Any], *names: str) -> Iterator[str]:
+    """The ids of people in some fields of a conversation or a message; an empty one for somebody who has none."""
     for name in names:
-        yield from _ids_in(conversation.get(name))
+        yield from _ids_in(record.get(name))
 
 
 def _ids_in(value: Any) -> Iterator[str]:

@@ -84,7 +84,7 @@ GRAPH_MAY_IMPORT = {
     "tokens": {"edges", "errors", "paging", "protocol"},
 }
 # Inside `dump`: who may have to do with threads, and who may know what time it is. The engine and all that it owns may not.
-WITH_THREADS = {"workers", "packing", "export", "destination", "objectstores"}
+WITH_THREADS = {"workers", "packing", "export", "destination", "objectstores", "erasing"}
 WITH_A_CLOCK = {"workers"}
 # Only `compat` knows that Airflow's releases differ. What it looks up moved, and the rest of Airflow is taken from where 3.0.6 has it.
 TAKEN = sorted(compat._HOMES)

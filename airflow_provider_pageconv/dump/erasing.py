@@ -1,0 +1,511 @@
+"""Published windows, gone through and written anew or taken away: what erasure and retention have in common.
+
+A window is replaced as an export replaces one (see :mod:`~airflow_provider_pageconv.dump.destination`): new files under new
+names, those that do not change as copies, then the manifest as one PUT, if the one that was read is still published, and only
+then the old files go. So who goes by the manifests sees at every instant one whole export, and notes in the staging area
+tell what a crash left behind.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import re
+import secrets
+import zlib
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from logging import INFO
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+from airflow_provider_pageconv import json_text, lines
+from airflow_provider_pageconv.dump.checkpoint import StagedPart
+from airflow_provider_pageconv.dump.destination import (
+    LEFTOVERS_AFTER,
+    Destination,
+    Manifest,
+    read_manifest,
+    refuse_unreadable,
+)
+from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
+from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records
+from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.manifest import recounted
+from airflow_provider_pageconv.dump.parquet import MAGIC
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, STREAMS
+from airflow_provider_pageconv.dump.store import Entry, Store
+from airflow_provider_pageconv.dump.store_errors import StoreError
+from airflow_provider_pageconv.dump.window import Window
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Files that are read, or windows that are written, at the same time."""
+
+MEDIA = "media"
+"""The stream of what was attached. Its files hold no records; records point to them."""
+
+_TOPS = (*STREAMS, MEDIA)
+_FOLDER = re.compile(r"[^/]+/platform=([^/]+)/page_id=([^/]+)/folder=([^/]+)/(?:window=([^/]+)/)?")
+
+_PIECE, _OVERLAP = 1 << 20, 128
+"""Bytes of a text that are looked through at once, and those that are looked through twice; no id is longer."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Rule(Protocol):
+    """What stays of a window."""
+
+    def kept(self, stream: str, record: dict[str, Any]) -> Mapping[str, Any] | None:
+        """What is kept of a record; the very same object where that is all of it, ``None`` where it goes."""
+
+    def goes_whole(self, conversation: str) -> bool:
+        """Whether all of a conversation goes.
+
+        :param conversation: its id.
+        """
+
+
+class Moved(Exception):  # noqa: N818 - what was found, not a fault
+    """Another run replaced the window while it was read: it is looked at again."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published window of a folder."""
+
+    place: Place
+    manifest: Manifest
+
+    @property
+    def page(self) -> tuple[str, str]:
+        return self.place.platform, self.place.page_id
+
+    def files(self, stream: str) -> list[Mapping[str, Any]]:
+        """The rows of its files of a stream."""
+        return [file for file in self.manifest["files"] if file["stream"] == stream]
+
+
+@dataclass
+class Tally:
+    """What went, or would go.
+
+    :param changed: records that stay, without those who are in them no more.
+    :param expected: of what ``message_count`` says, by the messages that went.
+    :param incomplete: ids of conversations that went.
+    """
+
+    conversations: int = 0
+    messages: int = 0
+    changed: int = 0
+    media: int = 0
+    files_rewritten: int = 0
+    files_deleted: int = 0
+    conversations_carried: int = 0
+    messages_carried: int = 0
+    conversations_unavailable: int = 0
+    messages_unavailable: int = 0
+    expected: int = 0
+    incomplete: set[str] = field(default_factory=set, repr=False)
+
+    def add(self, other: Tally) -> None:
+        """Add what another one counted, but for the ids."""
+        for one in fields(self):
+            if one.name != "incomplete":
+                setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    def count(self, stream: str, record: Mapping[str, Any], *, whole: bool) -> None:
+        """Count a record that goes.
+
+        :param whole: whether all of its conversation does.
+        """
+        unavailable, carried = bool(record.get("_unavailable")), bool(record.get("_carried"))
+        if stream == MESSAGES:
+            self.messages += 1
+            self.messages_unavailable += unavailable
+            self.messages_carried += carried
+            self.expected += not whole
+            return
+        self.conversations += 1
+        self.conversations_unavailable += unavailable
+        self.conversations_carried += carried
+        self.incomplete.add(record["id"])
+        number = record.get("message_count")
+        self.expected += number if isinstance(number, int) else 0
+
+    @property
+    def went(self) -> bool:
+        """Whether anything did."""
+        return bool(self.conversations or self.messages or self.changed or self.files_deleted)
+
+    def __str__(self) -> str:
+        told = [lines.count(getattr(self, name), name[:-1]) for name in ("conversations", "messages")]
+        return ", ".join(told) + (f" ({self.changed:,} more changed)" if self.changed else "")
+
+
+@dataclass
+class Look:
+    """What lies in a data set, by one listing.
+
+    :param windows: those whose manifests can be read.
+    :param unreadable: what is to be said of the others, by the key of their manifest.
+    :param staging: what lies in the staging areas, by folder; its window has no name.
+    :param strangers: files of the streams that no manifest names, by window.
+    """
+
+    windows: list[Published]
+    unreadable: dict[str, str]
+    staging: dict[Place, list[Entry]]
+    strangers: dict[Place, list[Entry]]
+
+
+class DataSet:
+    """A destination, or some Pages of it.
+
+    :param scratch: a folder on the worker's disk.
+    :param platform: only this one.
+    :param page_id: only this Page.
+    :param doing: what is done, as a verb, for sentences.
+    :param stopped: whether nothing may be changed any more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scratch: Path,
+        *,
+        platform: str | None,
+        page_id: str | None,
+        doing: str,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._platform, self._page_id = platform, page_id
+        self._doing = doing
+        self._stopped = stopped
+
+    # ---- looking
+
+    def look(self) -> Look:
+        """See what is there.
+
+        :raises StoreError: the destination does not tell.
+        """
+        self._go_on()
+        places = {entry.key: place for entry in self._listed("_manifests") if (place := Place.of(entry.key))}
+        windows: list[Published] = []
+        unreadable: dict[str, str] = {}
+        for (key, place), found in self.each(self._manifest, sorted(places.items())):
+            if isinstance(found, Exception):
+                unreadable[key] = str(found)
+            elif found is not None:
+                windows.append(Published(place, found))
+        named = {file["path"] for one in windows for file in one.manifest["files"]}
+        strangers: dict[Place, list[Entry]] = {}
+        # The streams before the staging area, and both before anything is deleted: see Destination.awaited.
+        for entry in (one for top in _TOPS for one in self._listed(top)):
+            place = _place_of(entry.key)
+            # What belongs to a manifest that cannot be read is nobody's to judge.
+            if entry.key not in named and place is not None and place.window and place.manifest not in unreadable:
+                strangers.setdefault(place, []).append(entry)
+        staging: dict[Place, list[Entry]] = {}
+        for entry in self._listed("_staging"):
+            if (place := _place_of(entry.key)) is not None:
+                staging.setdefault(place, []).append(entry)
+        return Look(windows, unreadable, staging, strangers)
+
+    def _listed(self, top: str) -> list[Entry]:
+        prefix = top
+        if self._platform is not None:
+            prefix += f"/platform={self._platform}" + (f"/page_id={self._page_id}" if self._page_id else "")
+        return [entry for entry in self._store.list(prefix) if self._is_meant(entry.key)]
+
+    def _is_meant(self, key: str) -> bool:
+        found = _FOLDER.match(key)
+        return found is not None and self._platform in (None, found[1]) and self._page_id in (None, found[2])
+
+    def _manifest(self, which: tuple[str, Place]) -> Manifest | None:
+        key, _ = which
+        manifest = read_manifest(self._store, key)
+        if manifest is not None:
+            refuse_unreadable(key, manifest, "", self._doing)
+        return manifest
+
+    def each(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[tuple[_T, _R | Moved | DumpRefused]]:
+        """Do something with many things, some at a time; what else it raises ends all.
+
+        :return: each with what came of it, or with why nothing did.
+        """
+
+        def attempt(item: _T) -> _R | Moved | DumpRefused:
+            try:
+                return work(item)
+            except (Moved, DumpRefused) as error:
+                return error
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=self._doing) as pool:
+            try:
+                return list(zip(items, pool.map(attempt, items), strict=True))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def records(self, one: Published, file: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The records of a file.
+
+        :param file: its row in the manifest.
+        :raises Moved: another run has replaced the window.
+        :raises DumpRefused: it is damaged, or missing.
+        :raises Stopped: somebody asked for the stop.
+        """
+        self._go_on()
+        key = str(file["path"])
+        local = self._scratch / f"read-{secrets.token_hex(4)}"
+        try:
+            self._store.fetch(key, local)
+            if _sha256(local) != file["sha256"]:
+                raise DamagedFile("its SHA-256 is not the one that the manifest names")
+            yield from read_records(local)
+        except (FileNotFoundError, DamagedFile) as error:
+            if read_manifest(self._store, one.place.manifest) != one.manifest:
+                raise Moved from None
+            reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error)
+            raise DumpRefused(
+                f"{key}, which the manifest {one.place.manifest} names, is damaged: {reason}. Nobody can tell what is in it: "
+                "export the window anew with overwrite=True, or delete the manifest and the files of its window."
+            ) from None
+        finally:
+            local.unlink(missing_ok=True)
+
+    def holds(self, entry: Entry, mentions: Callable[[bytes], bool]) -> bool:
+        """Whether a file that no manifest names, of whatever kind, has somebody in it; one that is gone has nobody.
+
+        :param mentions: whether somebody is named in a text.
+        """
+        self._go_on()
+        local = self._scratch / f"look-{secrets.token_hex(4)}"
+        try:
+            self._store.fetch(entry.key, local)
+            with closing(_texts(local)) as texts:
+                return any(map(mentions, texts))
+        except FileNotFoundError:
+            return False
+        finally:
+            local.unlink(missing_ok=True)
+
+    # ---- changing
+
+    def _go_on(self) -> None:
+        if self._stopped():
+            raise Stopped("It was stopped; what was changed until then is whole, and the next try does the rest.")
+
+    def _destination(self, place: Place) -> Destination:
+        staging = f"{place.staging}/{self._doing}-{secrets.token_hex(8)}"
+        return Destination(self._store.with_scratch(staging), place, staging)
+
+    def rewrite(
+        self, one: Published, rule: Rule, untouched: Collection[str], marks: Mapping[str, Any], *, dry: bool
+    ) -> Tally:
+        """Write a window anew, without what goes.
+
+        :param untouched: paths of files of which everything is known to stay.
+        :param marks: keys that the manifest gets.
+        :param dry: only count.
+        :return: what went.
+        :raises Moved: another run published the window meanwhile; nothing is changed.
+        """
+        destination, tally = self._destination(one.place), Tally()
+        others = [file for file in one.manifest["files"] if file["stream"] not in STREAMS]
+        parts: list[StagedPart] = []
+        pointed: set[str] = set()
+        try:
+            for file in one.manifest["files"]:
+                if file["stream"] not in STREAMS:
+                    continue
+                if file["path"] in untouched and not others:
+                    parts.append(_as_it_is(file))
+                else:
+                    parts += self._without(one, file, rule, destination, tally, pointed, dry=dry)
+            stay = [file for file in others if file["path"] in pointed]
+            tally.media = len(others) - len(stay)
+            tally.files_deleted += tally.media
+            if not tally.went or dry:
+                return tally
+            made = {**recounted(one.manifest, tally), **marks}
+            published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, named_again=stay)
+        except FileNotFoundError:  # a file that was to be copied
+            published = None
+        except Exception:
+            with suppress(StoreError, DumpRefused):
+                destination.tidy()
+            raise
+        destination.tidy()
+        if published is None:
+            raise Moved
+        self._tell(one.place, str(tally))
+        return tally
+
+    def _without(
+        self,
+        one: Published,
+        file: Mapping[str, Any],
+        rule: Rule,
+        destination: Destination,
+        tally: Tally,
+        pointed: set[str],
+        *,
+        dry: bool,
+    ) -> list[StagedPart]:
+        """A file without what goes, in the staging area; the file itself where all stays.
+
+        :param pointed: gets the paths that records point to which stay.
+        """
+        stream, manifest = str(file["stream"]), one.manifest
+        local = self._scratch / f"kept-{secrets.token_hex(4)}"
+        writer = PartWriter(local, stream, manifest["compression"], file_format=manifest["file_format"])
+        changed, stays = False, 0
+        try:
+            for record in self.records(one, file):
+                kept = rule.kept(stream, record)
+                if kept is None:
+                    conversation = str(record["id" if stream == CONVERSATIONS else "_conversation_id"])
+                    tally.count(stream, record, whole=rule.goes_whole(conversation))
+                else:
+                    stays += 1
+                    tally.changed += kept is not record
+                    pointed.update(_media_of(kept))
+                changed = changed or kept is not record
+                if kept is not None and not dry:
+                    writer.write(kept)
+        except BaseException:
+            writer.discard()
+            raise
+        if not changed:
+            writer.discard()
+            return [_as_it_is(file)]
+        part = writer.close()
+        tally.files_deleted += 1
+        staged = StagedPart(f"{destination.staging}/kept-{secrets.token_hex(4)}", part)
+        if part.records and not dry:
+            destination.store.put(local, staged.key)
+        local.unlink()
+        tally.files_rewritten += bool(stays)
+        return [staged] if part.records else []
+
+    def withdraw(self, one: Published, *, dry: bool) -> Tally:
+        """Take a window away whole, its manifest first.
+
+        :raises Moved: another run published the window meanwhile; nothing is changed.
+        """
+        files, manifest = one.manifest["files"], one.manifest
+        tally = Tally(
+            conversations=int(manifest.get("conversations") or 0),
+            messages=int(manifest.get("messages") or 0),
+            media=sum(file["stream"] not in STREAMS for file in files),
+            files_deleted=len(files),
+        )
+        if dry:
+            return tally
+        destination = self._destination(one.place)
+        gone = destination.withdraw(manifest, self._go_on)
+        destination.tidy()
+        if not gone:
+            raise Moved
+        self._tell(one.place, f"{tally}, the whole window")
+        return tally
+
+    def _tell(self, place: Place, went: str) -> None:
+        window = Window.named(place.window)
+        stretch = lines.window(window.since, window.until) if window else place.window
+        text = f"Page {place.page_id} ({place.platform}), {place.folder}, {stretch}: {went}."
+        lines.tell(log, INFO, text, page_id=place.page_id, platform=place.platform, folder=place.folder)
+
+    # ---- what others left
+
+    def sweep(self, look: Look, now: datetime) -> tuple[int, int]:
+        """Delete what no manifest names and nobody goes on with: what killed runs have replaced, what runs have lost to one
+        another, and what was not touched for :data:`~airflow_provider_pageconv.dump.destination.LEFTOVERS_AFTER`.
+
+        :param now: the present.
+        :return: of how many runs there was something in the staging area, and how many files of the streams went.
+        """
+        swept, gone = 0, set()
+        awaited: set[str] = set()
+        for place, entries in look.staging.items():
+            self._go_on()
+            destination = Destination(self._store, place, f"{place.staging}/{self._doing}")
+            awaited |= destination.awaited(entries)
+            gone |= destination.delete_replaced(entries)
+            swept += destination.sweep(now, entries)
+        for place, entries in look.strangers.items():
+            dead = {
+                entry.key
+                for entry in entries
+                if entry.key not in awaited or (entry.modified and now - entry.modified > LEFTOVERS_AFTER)
+            } - gone
+            if not dead:
+                continue
+            self._go_on()
+            published = read_manifest(self._store, place.manifest)  # it may have been put since
+            dead -= {file["path"] for file in published["files"]} if published else set()
+            self._store.delete(dead)
+            gone |= dead
+        return swept, len(gone)
+
+
+def _place_of(key: str) -> Place | None:
+    """The folder's window in which a file lies; the window has no name in the staging area."""
+    found = _FOLDER.match(key)
+    return Place(found[1], found[2], found[3], found[4] or "") if found else None
+
+
+def _as_it_is(file: Mapping[str, Any]) -> StagedPart:
+    part = Part(stream=file["stream"], records=file["records"], bytes=file["bytes"], sha256=file["sha256"])
+    return StagedPart(str(file["path"]), part)
+
+
+def _media_of(value: Any) -> Iterator[str]:
+    """The paths of files that a record points to, wherever in it that is."""
+    if isinstance(value, dict):
+        media = value.get("_media")
+        if isinstance(media, dict) and isinstance(media.get("path"), str):
+            yield media["path"]
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for item in value:
+        if isinstance(item, (dict, list)):
+            yield from _media_of(item)
+
+
+def _texts(path: Path) -> Generator[bytes]:
+    """What is written in a file of whatever kind, in pieces that overlap, so that no id is cut in two."""
+    with path.open("rb") as raw:
+        begins = raw.read(len(MAGIC))
+        raw.seek(0)
+        if begins == MAGIC:
+            with suppress(DamagedFile):
+                yield from map(json_text.write, read_records(path))
+            return
+        file: IO[bytes] = gzip.GzipFile(fileobj=raw) if begins[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]
+        end = b""
+        with suppress(EOFError, OSError, zlib.error):  # what is damaged is not read on by anybody
+            while piece := file.read(_PIECE):
+                yield end + piece
+                end = (end + piece)[-_OVERLAP:]
+
+
+def _sha256(path: Path) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()

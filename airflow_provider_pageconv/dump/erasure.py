@@ -1,0 +1,463 @@
+"""People who ask to be forgotten go out of what is published.
+
+A thread in which nobody but them writes with the Page goes whole, in all windows or in none; in others go their messages, and
+they themselves from every list. A look reads everything and changes nothing; what it finds is written anew, and then there is
+another look, until one finds nothing: what was published meanwhile, and what another's PUT has brought back, is found so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from functools import cached_property
+from logging import INFO, getLogger
+from typing import Any, TypeVar
+
+from airflow_provider_pageconv import json_text, lines
+from airflow_provider_pageconv.dump.destination import LEFTOVERS_AFTER, Manifest
+from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.erasing import DataSet, Look, Moved, Published, Tally
+from airflow_provider_pageconv.dump.idset import digest
+from airflow_provider_pageconv.dump.people import LeftOut, Pseudonyms, people_in
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
+from airflow_provider_pageconv.dump.scratch import scratch_folder
+from airflow_provider_pageconv.dump.store import Entry, Store
+from airflow_provider_pageconv.dump.store_errors import StoreError
+from airflow_provider_pageconv.graph.names import field_name
+from airflow_provider_pageconv.times import iso
+
+log = getLogger(__name__)
+
+MOST_LOOKS = 20
+"""So often it is looked whether others brought somebody back meanwhile."""
+
+_FEW = 16
+_NUMBERS_AND_HASHES = re.compile(rb"[0-9a-f]{64}|[0-9]+")
+_MOST_TOLD = 3
+
+_Page = tuple[str, str]
+_File = tuple[Published, Mapping[str, Any]]
+_R = TypeVar("_R")
+
+
+# ---- the rule
+
+
+@dataclass
+class Thread:
+    """One in which one of them is.
+
+    :param there: ids of who takes part or wrote, by all records that have one of them in it.
+    :param by_messages: whether that is told by messages alone: no record of the conversation names anybody.
+    """
+
+    there: set[str] = field(default_factory=set, repr=False)
+    by_messages: bool = False
+
+
+@dataclass
+class Threads:
+    """Those of a Page, by the hash of their id."""
+
+    left_out: LeftOut
+    known: dict[bytes, Thread] = field(default_factory=dict)
+
+    def note(self, found: Mapping[bytes, Iterable[str]], *, by_messages: bool = False) -> bool:
+        """Take note of who is in some of them; whether anything of that is new. Conversations tell more than messages do."""
+        news = False
+        for hashed, there in found.items():
+            thread = self.known.get(hashed)
+            if thread is None or (thread.by_messages and not by_messages):
+                self.known[hashed] = Thread(set(there), by_messages)
+                news = True
+            elif thread.by_messages == by_messages:
+                news = news or not thread.there.issuperset(there)
+                thread.there.update(there)
+        return news
+
+    def whole(self, hashed: bytes) -> bool:
+        """Whether nobody but them writes with the Page there.
+
+        Where the Page's own id is not known, as on Instagram, one other is taken for it.
+        """
+        thread = self.known.get(hashed)
+        if thread is None or not thread.there:
+            return False
+        others = thread.there - self.left_out.ids - self.left_out.own
+        return len(others) <= (0 if self.left_out.own else 1)
+
+    # ---- as a rule for records
+
+    def kept(self, stream: str, record: dict[str, Any]) -> Mapping[str, Any] | None:
+        """See :class:`~airflow_provider_pageconv.dump.erasing.Rule`."""
+        hashed = digest(str(record["id" if stream == CONVERSATIONS else "_conversation_id"]))
+        if self.whole(hashed):
+            return None
+        if stream == MESSAGES and self.left_out.goes(record, shared=hashed in self.known):
+            return None
+        return self.left_out.take_out(stream, record)
+
+    def goes_whole(self, conversation: str) -> bool:
+        return self.whole(digest(conversation))
+
+
+class Mentions:
+    """Whether a text may name one of some ids; where it says no, none is in it. Quick, for most texts name nobody."""
+
+    def __init__(self, ids: Set[str]) -> None:
+        self._ids = frozenset(one.encode() for one in ids)
+
+    def __call__(self, text: bytes) -> bool:
+        if len(self._ids) <= _FEW or b"\\u" in text:
+            return any(one in text for one in self._ids)
+        return self.surely(text)
+
+    def surely(self, text: bytes) -> bool:
+        """Whether one of them stands there by itself, not as a part of a longer number."""
+        return not self._ids.isdisjoint(_NUMBERS_AND_HASHES.findall(text))
+
+
+# ---- the reading
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads the files of a Page; what is known of threads it does not change."""
+
+    data: DataSet
+    threads: Threads
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        return Mentions(self.threads.left_out.ids)
+
+    def conversations(self, which: _File) -> tuple[bool, dict[bytes, set[str]], bool]:
+        """Whether something goes of a file, the threads in which one of them is with who else is there, and whether it has
+        records that tell of nobody but the Page."""
+        goes, nameless, left = False, False, self.threads.left_out
+        noted: dict[bytes, set[str]] = {}
+        for record in self.data.records(*which):
+            there = set(people_in(record, "participants", "senders"))
+            nameless = nameless or len(there - left.own) <= (0 if left.own else 1)
+            if not self.mentions(json_text.write(record)):
+                continue
+            if left.are_in(record):
+                noted.setdefault(digest(record["id"]), set()).update(there)
+                goes = True
+            goes = goes or left.take_out(CONVERSATIONS, record) is not record
+        return goes, noted, nameless
+
+    def messages(self, which: _File) -> tuple[bool, dict[bytes, set[str]]]:
+        """Whether something goes of a file, and the threads of which it alone tells that one of them is there."""
+        goes, left, known = False, self.threads.left_out, self.threads.known
+        noted: dict[bytes, set[str]] = {}
+        for record in self.data.records(*which):
+            hashed = digest(str(record.get("_conversation_id")))
+            thread = known.get(hashed)
+            if thread is None and not self.mentions(json_text.write(record)):
+                continue
+            if thread is None or thread.by_messages:
+                there = set(people_in(record, "from", "to"))
+                if not left.ids.isdisjoint(there):
+                    noted.setdefault(hashed, set()).update(there)
+            goes = goes or self.threads.kept(MESSAGES, record) is not record
+        return goes, noted
+
+    def by_others(self, which: _File) -> bool:
+        """Whether one of the conversations of a file goes by what other files tell of it."""
+        return any(self.threads.goes_whole(record["id"]) for record in self.data.records(*which))
+
+
+# ---- the doing
+
+
+@dataclass
+class Report:
+    """What was found and done; no id of a person is in it.
+
+    :param windows: how many were looked at, in the last look.
+    :param staging_left: runs under way, or stopped, in whose staging area they are.
+    :param files_left: files beside those that manifests name, in which they are.
+    """
+
+    pages: int = 0
+    windows: int = 0
+    windows_changed: int = 0
+    windows_removed: int = 0
+    went: Tally = field(default_factory=Tally)
+    staging_removed: int = 0
+    staging_left: int = 0
+    files_left: int = 0
+    looks: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """As the task returns it."""
+        went = {one.name: getattr(self.went, one.name) for one in fields(Tally) if one.name in _TOLD}
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "went"}
+        return {**own, **went, "warnings": list(self.warnings)}
+
+
+_TOLD = {"conversations", "messages", "changed", "media", "files_rewritten", "files_deleted"}
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Who is to be forgotten, and where.
+
+    :param ids: theirs, as the API gives them.
+    :param secret: gives what the ids are hashed with; asked only where a manifest says that they are.
+    :param now: the present.
+    :param report_only: change nothing.
+    """
+
+    ids: Set[str] = field(repr=False)
+    secret: Callable[[], bytes]
+    now: datetime
+    platform: str | None = None
+    page_id: str | None = None
+    report_only: bool = False
+    stopped: Callable[[], bool] = lambda: False
+
+    def run(self, store: Store) -> dict[str, Any]:
+        """Erase them; what was found and done.
+
+        :raises DumpRefused: of some windows nobody can tell who is in them; the others are done.
+        :raises Stopped: somebody asked for the stop.
+        :raises StoreError: the destination does not do what it is asked to, or others do not stop publishing.
+        """
+        with scratch_folder() as scratch:
+            where = {"platform": self.platform, "page_id": self.page_id, "stopped": self.stopped}
+            return _Erasing(self, DataSet(store, scratch, doing="erase", **where)).run()  # type: ignore[arg-type]
+
+
+class _Erasing:
+    """One run."""
+
+    def __init__(self, order: Erasure, data: DataSet) -> None:
+        self._order, self._data = order, data
+        self._report = Report()
+        self._pseudonyms: Pseudonyms | None = None
+        self._threads: dict[_Page, Threads] = {}
+        self._looked: dict[str, bool] = {}
+        """Files that were read, by path: whether something goes of them. What lies under a path never changes."""
+        self._nameless: set[str] = set()
+        """Files with conversations of which the record does not tell who is in them."""
+        self._failed: dict[str, str] = {}
+        self._damaged: dict[str, tuple[Manifest, str]] = {}
+        """Windows that cannot be read back, by the key of their manifest: which one that was, and what is to be said."""
+        self._moved = False
+
+    def run(self) -> dict[str, Any]:
+        report, dry = self._report, self._order.report_only
+        for report.looks in range(1, MOST_LOOKS + 1):
+            look = self._look()
+            if not dry:
+                removed, files = self._data.sweep(look, self._order.now)
+                report.staging_removed += removed
+                report.went.files_deleted += files
+            affected = self._affected(look)
+            self._apply(affected)
+            if dry or not (affected or self._moved):
+                break
+        else:
+            raise StoreError(
+                f"Others did not stop publishing meanwhile: after {MOST_LOOKS} looks there still was somebody to erase."
+            )
+        self._look_beside(look)
+        self._conclude(look)
+        return report.summary()
+
+    # ---- what there is
+
+    def _look(self) -> Look:
+        look = self._data.look()
+        self._failed, self._moved = dict(look.unreadable), False
+        self._report.windows = len(look.windows)
+        self._report.pages = len({one.page for one in look.windows})
+        if self._pseudonyms is None and any(_hides_ids(one.manifest) for one in look.windows):
+            self._pseudonyms = Pseudonyms(self._order.secret(), {"id"})
+            # What was looked for before was too little.
+            self._threads.clear()
+            self._looked.clear()
+        look.windows[:] = [one for one in look.windows if self._can_be_told(one)]
+        return look
+
+    def _can_be_told(self, one: Published) -> bool:
+        """Whether it can be told who is in a window; where not all can be told, it is noted why not."""
+        manifest, key = one.manifest, one.place.manifest
+        damaged, sentence = self._damaged.get(key, (None, ""))
+        if damaged == manifest:
+            self._failed[key] = sentence
+            return False
+        theirs = manifest.get("pseudonym_fingerprint")
+        if _hides_ids(manifest) and self._pseudonyms is not None and theirs != self._pseudonyms.fingerprint:
+            self._failed[key] = (
+                f"The ids of {key} were pseudonymised with another pseudonym_secret than the connection has now: run it once "
+                "more with a connection that has that one."
+            )
+            return False
+        asked = manifest.get("fields") or {}
+        named, sent = (set(map(field_name, asked.get(stream) or ())) for stream in (CONVERSATIONS, MESSAGES))
+        if named and not named & {"participants", "senders"} and "from" not in sent:
+            self._failed[key] = (
+                f"The export of {key} was asked for neither participants nor from, so that nobody can tell who is in it: delete "
+                "the manifest and the files of its window, and export it anew."
+            )
+        return True
+
+    def _all_ids(self) -> frozenset[str]:
+        """The ids as they were given, and as they are where they are hashed."""
+        ids, hides = self._order.ids, self._pseudonyms
+        return frozenset(ids) | {hides.of("id", one) for one in ids if hides is not None}
+
+    def _of_page(self, page: _Page) -> Threads:
+        if page not in self._threads:
+            platform, page_id = page
+            # A Page that tasks call by its name stands among people by an id that nothing here tells.
+            own = frozenset({page_id}) if platform == "messenger" and page_id.isdecimal() else frozenset()
+            if own & self._order.ids:
+                raise DumpRefused(f"One of the ids is that of the Page {page_id} itself, which cannot be erased.")
+            self._threads[page] = Threads(LeftOut(self._all_ids(), own))
+        return self._threads[page]
+
+    def _affected(self, look: Look) -> list[Published]:
+        """The windows of which something goes."""
+        pages: dict[_Page, list[Published]] = {}
+        for one in look.windows:
+            pages.setdefault(one.page, []).append(one)
+        for page in pages:
+            self._of_page(page)  # each refusal comes before the first change
+        affected: list[Published] = []
+        for page, windows in pages.items():
+            others = [one for one in windows if not self._is_theirs(one)]
+            self._read(others, _Reading(self._data, self._of_page(page)))
+            affected += [one for one in windows if self._is_theirs(one) or self._goes_of(one)]
+        return affected
+
+    def _is_theirs(self, one: Published) -> bool:
+        """Whether a window is an export of one of them alone."""
+        return str(one.manifest.get("user_id")) in self._of_page(one.page).left_out.ids
+
+    def _goes_of(self, one: Published) -> bool:
+        return any(self._looked.get(file["path"]) for file in one.manifest["files"])
+
+    def _read(self, windows: list[Published], reading: _Reading) -> None:
+        """Read what was not read before: conversations first, for they tell of which threads all goes."""
+        grown = False
+        for path, (goes, noted, nameless) in self._done(reading.conversations, self._unread(windows, CONVERSATIONS)):
+            self._looked[path] = goes
+            grown |= reading.threads.note(noted)
+            if nameless:
+                self._nameless.add(path)
+        # What messages tell of threads that no conversation tells of is known when all were read; then once more.
+        for _ in range(2):
+            if grown:
+                for _, file in _files(windows, MESSAGES):
+                    if self._looked.get(file["path"]) is False:
+                        del self._looked[file["path"]]
+            grown = False
+            for path, (goes, noted) in self._done(reading.messages, self._unread(windows, MESSAGES)):
+                self._looked[path] = goes
+                grown |= reading.threads.note(noted, by_messages=True)
+            if not grown:
+                break
+        nameless_files = [item for item in _files(windows, CONVERSATIONS) if item[1]["path"] in self._nameless]
+        for path, goes in self._done(reading.by_others, nameless_files):
+            self._looked[path] |= goes
+
+    def _unread(self, windows: list[Published], stream: str) -> list[_File]:
+        return [item for item in _files(windows, stream) if item[1]["path"] not in self._looked]
+
+    def _done(self, work: Callable[[_File], _R], files: list[_File]) -> Iterator[tuple[str, _R]]:
+        """What came of reading files, by their path; where nothing did, it is noted why."""
+        for (one, file), found in self._data.each(work, files):
+            if isinstance(found, (Moved, DumpRefused)):
+                self._note(one, found)
+            else:
+                yield file["path"], found
+
+    def _note(self, one: Published, error: Moved | DumpRefused) -> None:
+        if isinstance(error, Moved):
+            self._moved = True
+        else:
+            self._failed[one.place.manifest] = str(error)
+            self._damaged[one.place.manifest] = one.manifest, str(error)
+
+    # ---- what is done
+
+    def _apply(self, windows: list[Published]) -> None:
+        """Write windows anew, or take them away."""
+        report = self._report
+        for one, tally in self._data.each(self._change, windows):
+            if isinstance(tally, (Moved, DumpRefused)):
+                self._note(one, tally)
+                continue
+            report.went.add(tally)
+            if self._is_theirs(one):
+                report.windows_removed += 1
+            else:
+                report.windows_changed += tally.went
+
+    def _change(self, one: Published) -> Tally:
+        dry = self._order.report_only
+        if self._is_theirs(one):
+            return self._data.withdraw(one, dry=dry)
+        untouched = {path for file in one.manifest["files"] if self._looked.get(path := file["path"]) is False}
+        return self._data.rewrite(one, self._of_page(one.page), untouched, {"erased_at": iso(self._order.now)}, dry=dry)
+
+    def _look_beside(self, look: Look) -> None:
+        """Look through what lies beside the published files: what is under way, and what a crash has left."""
+        mentions = Mentions(self._all_ids())
+
+        def holds(entry: Entry) -> bool:
+            return self._data.holds(entry, mentions.surely)
+
+        staged, strangers = (
+            [entry for entries in lying.values() for entry in entries] for lying in (look.staging, look.strangers)
+        )
+        runs = {_run_of(entry.key) for entry, held in self._data.each(holds, staged) if held is True}
+        self._report.staging_left = len(runs)
+        self._report.files_left = sum(held is True for _, held in self._data.each(holds, strangers))
+
+    def _conclude(self, look: Look) -> None:
+        report, days = self._report, LEFTOVERS_AFTER.days
+        if not look.windows and not self._failed:
+            report.warnings.append("Nothing is published there: is it the right destination, Page and platform?")
+        if report.staging_left or report.files_left:
+            left = [lines.count(report.staging_left, "run")] * bool(report.staging_left)
+            left += [lines.count(report.files_left, "file")] * bool(report.files_left)
+            report.warnings.append(
+                f"{' and '.join(left)} under way, or left by what was stopped, still hold them: run it once more when those "
+                f"exports are over. What nobody goes on with is removed {days} days after its last write, by the erasure and by "
+                "the folder's next export."
+            )
+        lines.tell(log, INFO, self._last_line())
+        if self._failed:
+            told = list(self._failed.values())
+            more = f" And {len(told) - _MOST_TOLD} more." if len(told) > _MOST_TOLD else ""
+            raise DumpRefused(
+                f"{lines.count(len(told), 'window')} could not be gone through, all others were. "
+                f"{' '.join(told[:_MOST_TOLD])}{more}"
+            )
+
+    def _last_line(self) -> str:
+        report = self._report
+        would = "Would erase" if self._order.report_only else "Erased"
+        changed = report.windows_changed + report.windows_removed
+        return f"{would} {report.went} in {changed} of {lines.count(report.windows, 'window')}."
+
+
+def _files(windows: list[Published], stream: str) -> list[_File]:
+    return [(one, file) for one in windows for file in one.files(stream)]
+
+
+def _hides_ids(manifest: Manifest) -> bool:
+    return "id" in (manifest.get("pseudonymize") or ())
+
+
+def _run_of(key: str) -> str:
+    """The staging area of the run that a file in it belongs to."""
+    return "/".join(key.split("/")[:5])
