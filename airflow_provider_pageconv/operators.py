@@ -1,4 +1,4 @@
-"""Exports a Page's conversations to object storage."""
+"""Exports a Page's conversations to object storage; what removes some of it again is in :mod:`.rights`, and taken from here."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from airflow_provider_pageconv.destinations import without_connection_id
 from airflow_provider_pageconv.graph.names import FOLDERS
 from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.links import ExportedFilesLink, PageExportsLink, PageInboxLink
+from airflow_provider_pageconv.rights import (
+    PageConversationsErasureOperator,
+    PageConversationsRetentionOperator,
+    reached,
+)
 from airflow_provider_pageconv.times import iso, round_up
 
 if TYPE_CHECKING:
@@ -32,6 +37,13 @@ if TYPE_CHECKING:
     from airflow_provider_pageconv.dump.summary import Outcome
     from airflow_provider_pageconv.lineage import Ends
     from airflow_provider_pageconv.live import Live
+
+__all__ = [
+    "ExportFailed",
+    "PageConversationsErasureOperator",
+    "PageConversationsRetentionOperator",
+    "PageConversationsToObjectStorageOperator",
+]
 
 log = logging.getLogger(__name__)
 
@@ -295,9 +307,6 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
 
     def _prepare(self, context: Context) -> tuple[Export, Spec, Sequence[str]]:
         """Check everything that can be checked before the first call, wait until it may be made, and look at the token."""
-        from airflow.sdk import ObjectStoragePath
-
-        from airflow_provider_pageconv.compat import AirflowNotFoundException
         from airflow_provider_pageconv.dump.export import Export
         from airflow_provider_pageconv.dump.opening import open_store
         from airflow_provider_pageconv.graph.limits import Policy
@@ -309,18 +318,12 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         hook = PageConversationsHook(checked["pageconv_conn_id"])
         spec = self._spec(context, checked, hook)
         if checked["exclude_user_ids"] is not None:
-            spec = replace(spec, exclude_user_ids=read_user_ids("exclude_user_ids", checked["exclude_user_ids"]))
+            listed = read_user_ids("exclude_user_ids", checked["exclude_user_ids"], ", or None to leave out nobody")
+            spec = replace(spec, exclude_user_ids=listed)
         self._tags |= {"page_id": spec.page_id, "platform": spec.platform}
         self.exported = spec.platform, spec.page_id
-        try:
-            path = ObjectStoragePath(self.destination)
-            fs = path.fs
-        except ValueError as error:
-            raise parameters.no_file_system(self.destination, error) from None
-        except AirflowNotFoundException as error:
-            raise parameters.refuse(
-                "destination", str(self.destination), f"a connection that exists ({error})"
-            ) from error
+        path = reached(self.destination)
+        fs = path.fs
         if path.protocol in ("s3", "s3a"):
             self._warn_of_role()
         self._ends = Ends(hook.settings.base_url, path.protocol, path.path, getattr(fs, "account_name", None))

@@ -213,21 +213,26 @@ def is_id_of_a_person(value: object) -> bool:
     )
 
 
-def user_ids(name: str, value: Any) -> UserIds | str | None:
+def optional_user_ids(name: str, value: Any) -> UserIds | str | None:
+    """As :func:`user_ids`, or ``None``."""
+    return None if value is None else user_ids(name, value, ", or None")
+
+
+def user_ids(name: str, value: Any, otherwise: str = "") -> UserIds | str:
     """Ids of people, hidden, or the path of a list of them, to be read with :func:`~.user_ids.read_user_ids`.
 
+    :param otherwise: what else is allowed.
     :raises ParameterError: it is neither; the sentence shows no id, nor what may be a name.
     """
-    if value is None:
-        return None
     found = hidden(value)
     allowed = "ids of people (digits alone, at least one), or the path of a list of them such as 's3://aws_default@bucket/ids'"
-    if not isinstance(found, UserIds):
+    if found is not None and not isinstance(found, UserIds):
         return str(found)
+    found = found or UserIds(())
     wrong = [place for place, one in enumerate(found.values, 1) if not is_id_of_a_person(one)]
     if wrong or not found.values:
         where = f"number {wrong[0]} of {len(found.values)} is none" if wrong else "it is empty"
-        raise ParameterError(f"{name} cannot be used, {where}: it takes {allowed}, or None.")
+        raise ParameterError(f"{name} cannot be used, {where}: it takes {allowed}{otherwise}.")
     return found
 
 
@@ -270,6 +275,16 @@ def duration(name: str, value: Any) -> timedelta:
     if not isinstance(value, timedelta) or value < timedelta(0):
         raise refuse(name, value, "a timedelta, 0 or longer")
     return value
+
+
+def keep(name: str, value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise refuse(name, value, "a timedelta longer than 0, such as timedelta(days=730)")
+    return value
+
+
+def optional_platform(name: str, value: Any) -> str | None:
+    return None if value is None else platform(name, value)
 
 
 def settle(name: str, value: Any) -> timedelta:
@@ -351,13 +366,24 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "overwrite": flag,
     "pseudonymize": pseudonymize,
     "exclude_fields": exclude_fields,
-    "exclude_user_ids": user_ids,
+    "exclude_user_ids": optional_user_ids,
     "on_empty": on_empty,
     "on_rate_limit": on_rate_limit,
     "rate_limit_timeout": duration,
     "release_slot_after": optional_duration,
     "pageconv_conn_id": connection_id,
 }
+
+PUBLISHED: Mapping[str, Callable[[str, Any], Any]] = {
+    "destination": destination,
+    "user_ids": user_ids,
+    "keep": keep,
+    "page_id": identifier,
+    "platform": optional_platform,
+    "report_only": flag,
+    "pageconv_conn_id": connection_id,
+}
+"""Of the operators that change what is published; each takes some of them."""
 
 
 TEMPLATED = frozenset(
@@ -372,16 +398,20 @@ TEMPLATED = frozenset(
         "conversation_fields",
         "message_fields",
         "exclude_user_ids",
+        "user_ids",
         "pageconv_conn_id",
     }
 )
 """Those that are rendered; in the others a template is a wrong value like any other."""
 
 
-def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any]:
+def check(
+    values: Mapping[str, Any], *, rendered: bool = False, checks: Mapping[str, Callable[[str, Any], Any]] = CHECKS
+) -> dict[str, Any]:
     """Check parameters, those that hold a template left aside.
 
     :param values: by name.
+    :param checks: what each of them may be.
     :param rendered: whether templates have been rendered, so that what looks like one is a value.
     :return: the checked ones in the form that the export works with.
     :raises ParameterError: one of them cannot be used, by itself or together with another.
@@ -396,7 +426,7 @@ def check(values: Mapping[str, Any], *, rendered: bool = False) -> dict[str, Any
     known = {
         name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
     }
-    checked = {name: CHECKS[name](name, value) for name, value in known.items()}
+    checked = {name: checks[name](name, value) for name, value in known.items()}
     if "platform" in checked and checked.get("folders"):
         wrong = [folder for folder in checked["folders"] if folder not in FOLDERS[checked["platform"]]]
         if wrong:

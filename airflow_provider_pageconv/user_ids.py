@@ -11,13 +11,14 @@ from airflow_provider_pageconv.parameters import ParameterError, UserIds, is_id_
 _COMMENT = re.compile(r"#.*")
 
 
-def read_user_ids(name: str, value: UserIds | str) -> frozenset[str]:
+def read_user_ids(name: str, value: UserIds | str, otherwise: str = "") -> frozenset[str]:
     """The ids that a checked parameter names, those of a list read now.
 
     A list is a text file in UTF-8, one id a line; empty lines count as none, and so does what follows a ``#``.
 
     :param name: of the parameter, for the sentence.
     :param value: as :func:`~airflow_provider_pageconv.parameters.user_ids` left it.
+    :param otherwise: what the parameter takes in place of a list that holds nobody.
     :raises ParameterError: the list cannot be read, holds no id, or something that is none.
     :raises AirflowException: the store that holds it does not answer.
     """
@@ -25,9 +26,7 @@ def read_user_ids(name: str, value: UserIds | str) -> frozenset[str]:
         return frozenset(map(str, value.values))
     ids = frozenset(_ids(name, value, _lines(name, value)))
     if not ids:
-        raise ParameterError(
-            f"{name} is {value!r}, which holds no id: it takes one a line, or None to leave out nobody."
-        )
+        raise ParameterError(f"{name} is {value!r}, which holds no id: it takes one a line{otherwise}.")
     return ids
 
 

@@ -44,6 +44,12 @@ from airflow_provider_pageconv.dump.window import Window
 
 log = logging.getLogger(__name__)
 
+MOST_LOOKS = 20
+"""So often it is looked whether others brought something back meanwhile."""
+
+_MOST_TOLD = 3
+"""Windows of which a sentence is said where something could not be done."""
+
 AT_ONCE = 8
 """Files that are read, or windows that are written, at the same time."""
 
@@ -148,6 +154,61 @@ class Tally:
     def __str__(self) -> str:
         told = [lines.count(getattr(self, name), name[:-1]) for name in ("conversations", "messages")]
         return ", ".join(told) + (f" ({self.changed:,} more changed)" if self.changed else "")
+
+
+@dataclass
+class Report:
+    """What was found and done; no id of a person is in it.
+
+    :param windows: how many were looked at, in the last look.
+    :param staging_left: runs under way, or stopped, in whose staging area they are.
+    :param files_left: files beside those that manifests name, in which they are.
+    """
+
+    pages: int = 0
+    windows: int = 0
+    windows_changed: int = 0
+    windows_removed: int = 0
+    went: Tally = field(default_factory=Tally)
+    staging_removed: int = 0
+    staging_left: int = 0
+    files_left: int = 0
+    looks: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def warn_of_nothing(self, failed: Mapping[str, str]) -> None:
+        """Warn where there was nothing to look at: a path that is misspelt looks like success."""
+        if not self.windows and not failed:
+            self.warnings.append("Nothing is published there: is it the right destination, Page and platform?")
+
+    def summary(self) -> dict[str, Any]:
+        """As the task returns it."""
+        went = {one.name: getattr(self.went, one.name) for one in fields(Tally) if one.name in _TOLD}
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "went"}
+        return {**own, **went, "warnings": list(self.warnings)}
+
+
+_TOLD = {"conversations", "messages", "changed", "media", "files_rewritten", "files_deleted"}
+
+
+def refuse_failed(failed: Mapping[str, str]) -> None:
+    """Say of which windows nothing could be done.
+
+    :param failed: what is to be said of each, by the key of its manifest.
+    :raises DumpRefused: there are some.
+    """
+    if failed:
+        told = list(failed.values())
+        more = f" And {len(told) - _MOST_TOLD} more." if len(told) > _MOST_TOLD else ""
+        raise DumpRefused(
+            f"{lines.count(len(told), 'window')} could not be gone through, all others were. "
+            f"{' '.join(told[:_MOST_TOLD])}{more}"
+        )
+
+
+def unsteady() -> StoreError:
+    """What to raise where others do not stop publishing."""
+    return StoreError(f"Others did not stop publishing meanwhile: {MOST_LOOKS} looks have each found something to do.")
 
 
 @dataclass

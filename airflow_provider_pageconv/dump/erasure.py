@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from logging import INFO, getLogger
@@ -18,24 +18,29 @@ from typing import Any, TypeVar
 from airflow_provider_pageconv import json_text, lines
 from airflow_provider_pageconv.dump.destination import LEFTOVERS_AFTER, Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.erasing import DataSet, Look, Moved, Published, Tally
+from airflow_provider_pageconv.dump.erasing import (
+    MOST_LOOKS,
+    DataSet,
+    Look,
+    Moved,
+    Published,
+    Report,
+    Tally,
+    refuse_failed,
+    unsteady,
+)
 from airflow_provider_pageconv.dump.idset import digest
 from airflow_provider_pageconv.dump.people import LeftOut, Pseudonyms, people_in
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.scratch import scratch_folder
 from airflow_provider_pageconv.dump.store import Entry, Store
-from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.names import field_name
 from airflow_provider_pageconv.times import iso
 
 log = getLogger(__name__)
 
-MOST_LOOKS = 20
-"""So often it is looked whether others brought somebody back meanwhile."""
-
 _FEW = 16
 _NUMBERS_AND_HASHES = re.compile(rb"[0-9a-f]{64}|[0-9]+")
-_MOST_TOLD = 3
 
 _Page = tuple[str, str]
 _File = tuple[Published, Mapping[str, Any]]
@@ -173,36 +178,6 @@ class _Reading:
 # ---- the doing
 
 
-@dataclass
-class Report:
-    """What was found and done; no id of a person is in it.
-
-    :param windows: how many were looked at, in the last look.
-    :param staging_left: runs under way, or stopped, in whose staging area they are.
-    :param files_left: files beside those that manifests name, in which they are.
-    """
-
-    pages: int = 0
-    windows: int = 0
-    windows_changed: int = 0
-    windows_removed: int = 0
-    went: Tally = field(default_factory=Tally)
-    staging_removed: int = 0
-    staging_left: int = 0
-    files_left: int = 0
-    looks: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """As the task returns it."""
-        went = {one.name: getattr(self.went, one.name) for one in fields(Tally) if one.name in _TOLD}
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "went"}
-        return {**own, **went, "warnings": list(self.warnings)}
-
-
-_TOLD = {"conversations", "messages", "changed", "media", "files_rewritten", "files_deleted"}
-
-
 @dataclass(frozen=True)
 class Erasure:
     """Who is to be forgotten, and where.
@@ -263,11 +238,9 @@ class _Erasing:
             if dry or not (affected or self._moved):
                 break
         else:
-            raise StoreError(
-                f"Others did not stop publishing meanwhile: after {MOST_LOOKS} looks there still was somebody to erase."
-            )
+            raise unsteady()
         self._look_beside(look)
-        self._conclude(look)
+        self._conclude()
         return report.summary()
 
     # ---- what there is
@@ -422,10 +395,9 @@ class _Erasing:
         self._report.staging_left = len(runs)
         self._report.files_left = sum(held is True for _, held in self._data.each(holds, strangers))
 
-    def _conclude(self, look: Look) -> None:
+    def _conclude(self) -> None:
         report, days = self._report, LEFTOVERS_AFTER.days
-        if not look.windows and not self._failed:
-            report.warnings.append("Nothing is published there: is it the right destination, Page and platform?")
+        report.warn_of_nothing(self._failed)
         if report.staging_left or report.files_left:
             left = [lines.count(report.staging_left, "run")] * bool(report.staging_left)
             left += [lines.count(report.files_left, "file")] * bool(report.files_left)
@@ -435,13 +407,7 @@ class _Erasing:
                 "the folder's next export."
             )
         lines.tell(log, INFO, self._last_line())
-        if self._failed:
-            told = list(self._failed.values())
-            more = f" And {len(told) - _MOST_TOLD} more." if len(told) > _MOST_TOLD else ""
-            raise DumpRefused(
-                f"{lines.count(len(told), 'window')} could not be gone through, all others were. "
-                f"{' '.join(told[:_MOST_TOLD])}{more}"
-            )
+        refuse_failed(self._failed)
 
     def _last_line(self) -> str:
         report = self._report

@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "lineage": {"dump", "graph"},
     "metrics": {"compat", "dump"},
     "operators": {"assets", "compat", "destinations", "graph", "dump", "hooks", "lineage", "lines", "links", "live"}
-    | {"metrics", "parameters", "triggers", "times", "user_ids"},
+    | {"metrics", "parameters", "rights", "triggers", "times", "user_ids"},
+    "rights": {"compat", "destinations", "dump", "hooks", "lines", "parameters", "user_ids"},
     "plugin": {"compat", "links"},
     "examples": set(),
     "standalone": set(),
