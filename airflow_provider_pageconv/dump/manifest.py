@@ -75,6 +75,8 @@ def describe(
         "dropped_fields": list(progress.dropped),
         "pseudonymize": hides or None,
         "pseudonym_fingerprint": fingerprint,
+        "erased_at": None,
+        "retained_since": None,
         "truncated_edges": dict(progress.truncated),
         "file_format": spec.file_format,
         "compression": spec.compression,

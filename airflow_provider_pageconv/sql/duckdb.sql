@@ -8,6 +8,8 @@
 --   participants           each person of a Page, with when they were seen and under what name
 --   response_times         each turn: what somebody wrote before the Page answered, and how long that took
 --
+-- And records_of_person('1403689654214327'): each published record in which the id of a person stands.
+--
 -- First SET VARIABLE root = '/data/pages' or 's3://bucket/pages', or let airflow_provider_pageconv.sql.views() do so.
 -- All is temporary, and goes by the manifests as they were when this ran: run it again to see what was published since, and
 -- where a query finds a file gone, which is what happens to those of an export that was replaced.
@@ -91,7 +93,7 @@ parsed AS (
             "files": [{"path": "VARCHAR", "stream": "VARCHAR", "records": "BIGINT", "bytes": "BIGINT", "sha256": "VARCHAR"}],
             "file_format": "VARCHAR", "compression": "VARCHAR", "schema_version": "INTEGER", "export_id": "VARCHAR",
             "run_key": "JSON", "fields": "JSON", "graph_version": "VARCHAR", "api_calls": "BIGINT", "waited_seconds": "DOUBLE",
-            "warnings": ["VARCHAR"], "provider_version": "VARCHAR"
+            "warnings": ["VARCHAR"], "provider_version": "VARCHAR", "erased_at": "VARCHAR", "retained_since": "VARCHAR"
         }') END AS says
     FROM texts
 )
@@ -121,6 +123,7 @@ SELECT
     len(says.files) AS files, coalesce(list_sum([file.bytes FOR file IN says.files]), 0)::BIGINT AS bytes,
     says.file_format, says.compression, says.export_id, says.run_key, says.fields, says.graph_version, says.api_calls,
     says.waited_seconds, pageconv_iso(says.started_at) AS started_at, pageconv_iso(says.finished_at) AS finished_at,
+    pageconv_iso(says.erased_at) AS erased_at, pageconv_iso(says.retained_since) AS retained_since,
     says.warnings, says.provider_version, manifest
 FROM pageconv_manifests
 WINDOW folder_windows AS (PARTITION BY says.platform, says.page_id, says.folder ORDER BY until)
@@ -401,6 +404,21 @@ QUALIFY row_number() OVER (
     -- With details before without, dated before undated, fresh before carried over, then what was fetched last.
     ORDER BY _unavailable, created_time IS NULL, _carried, _fetched_at DESC NULLS LAST, window_name DESC, _folder
 ) = 1;
+
+-- ---- what is held about somebody, in all windows
+
+-- An id stands by itself, not as a part of a longer one: what is no letter and no digit is around it.
+CREATE OR REPLACE TEMP MACRO pageconv_names(record, person) AS
+    contains(record::VARCHAR, person::VARCHAR)
+    AND list_contains(regexp_extract_all(record::VARCHAR, '[0-9A-Za-z]+'), person::VARCHAR);
+
+CREATE OR REPLACE TEMP MACRO records_of_person(person) AS TABLE
+    SELECT 'conversations' AS stream, _platform, _page_id, _folder, window_name, id, id AS _conversation_id, updated_time AS time,
+        _export_id, record
+    FROM pageconv_conversations WHERE pageconv_names(record, person)
+    UNION ALL
+    SELECT 'messages', _platform, _page_id, _folder, window_name, id, _conversation_id, created_time, _export_id, record
+    FROM pageconv_messages WHERE pageconv_names(record, person);
 
 -- ---- what hangs on messages
 

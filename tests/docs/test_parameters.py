@@ -13,7 +13,11 @@ import pytest
 
 from airflow_provider_pageconv.assets import page_asset
 from airflow_provider_pageconv.hooks import PageConversationsHook
-from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
+from airflow_provider_pageconv.operators import (
+    PageConversationsErasureOperator,
+    PageConversationsRetentionOperator,
+    PageConversationsToObjectStorageOperator,
+)
 from airflow_provider_pageconv.provider import get_provider_info
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
@@ -26,6 +30,8 @@ PAGE = REPOSITORY / "docs" / "parameters.md"
 REQUIRED = "required"
 DOCUMENTED: list[tuple[str, int, Callable[..., Any]]] = [
     ("Operator", 0, PageConversationsToObjectStorageOperator),
+    ("Erasure", 0, PageConversationsErasureOperator),
+    ("Retention", 0, PageConversationsRetentionOperator),
     ("Hook", 0, PageConversationsHook),
     ("Hook", 1, PageConversationsHook.conversations),
     ("Hook", 2, PageConversationsHook.messages),

@@ -323,6 +323,38 @@ class TestRuns:
         assert "TOKEN-THAT-IS-" not in log
         assert SECRET not in log
 
+    def test_people_are_erased_and_what_is_old_is_removed(self, box: Sandbox, tmp_path: Path, today: datetime) -> None:
+        """From one list; the ids are in no log and no result. What is younger than it is kept stays."""
+        place, people = local(tmp_path / "export"), tmp_path / "people.txt"
+        person = next(box.page.threads()).person
+        people.write_text(f"# asked on a Monday\n{person.id}\n")
+        variables = environment(box, place.url) | {"AIRFLOW_VAR_PAGECONV_PEOPLE": people.as_uri()}
+        (daily,) = run_dags([{"dag_id": "pageconv_daily", "logical_date": today.isoformat()}], environment=variables)
+        assert daily["state"] == "success", daily["log"]
+        assert person.id in json.dumps(place.records("messages"))
+        erased, retained = run_dags(
+            [{"dag_id": "pageconv_erasure"}, {"dag_id": "pageconv_retention"}], environment=variables
+        )
+        assert (erased["state"], retained["state"]) == ("success",) * 2, erased["log"]
+        assert person.id not in json.dumps([place.records("conversations"), place.records("messages")])
+        assert place.records("messages")
+        report = erased["xcoms"]["erase"]
+        assert report["messages"] > 0
+        assert retained["xcoms"]["retain"]["windows_removed"] == 0
+        assert person.id not in erased["log"] + json.dumps([erased["xcoms"], retained["xcoms"]])
+
+    def test_an_erasure_is_red_while_somebody_is_left_in_what_is_under_way(self, box: Sandbox, tmp_path: Path) -> None:
+        """It cannot touch what another run may go on with, and says what to do."""
+        place, people = local(tmp_path / "export"), tmp_path / "people.txt"
+        people.write_text("1403689654214327")
+        place.write("_staging/platform=messenger/page_id=1/folder=inbox/run/part", b'{"id": "1403689654214327"}')
+        variables = environment(box, place.url) | {"AIRFLOW_VAR_PAGECONV_PEOPLE": people.as_uri()}
+        (run,) = run_dags([{"dag_id": "pageconv_erasure"}], environment=variables)
+        assert run["state"] == "failed", run["log"]
+        assert run["xcoms"]["erase"]["staging_left"] == 1
+        assert "1 runs or files still hold them: clear this run when those exports are over." in run["log"]
+        assert "1403689654214327" not in run["log"]
+
 
 @pytest.fixture
 def dags(airflow_home: Path) -> dict[str, Any]:
