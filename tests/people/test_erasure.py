@@ -192,6 +192,43 @@ def test_an_export_that_publishes_meanwhile_is_erased_too(tmp_path: Path) -> Non
             assert_tidy(files)
 
 
+def test_what_another_publishes_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    """It has a message more than what was read: the window is read again, and written anew from that."""
+    box, crowd = box_of_a_crowd(folders={"inbox": 6, "other": 2}, messages=4)
+    for operation, key in (("copy", "conversations/"), ("put_bytes", "/note-publish-")):
+        files = local(tmp_path / operation)
+
+        def publish(files: Destination = files) -> None:
+            box.page.add_message(box.page.new_thread("inbox", messages=0).id, at=NOW - DAY, text="one more")
+            export(box, store_of(files), run="run-1")
+
+        with box:
+            export(box, store_of(files), run="run-0")
+            erase(Meanwhile(store_of(files), publish, operation, key), crowd.alone.id)
+        assert "one more" in {one.get("message") for one in files.records("messages")}
+        assert search(tmp_path / operation, words(crowd)) == set()
+
+
+@pytest.mark.parametrize("key", ["conversations/", "messages/", "_manifests/"])
+def test_an_export_that_is_publishing_keeps_its_files(key: str, tmp_path: Path) -> None:
+    """They lie in the streams, and no manifest names them yet. What it publishes then has them in it again, for the next one."""
+    box, crowd = box_of_a_crowd(folders={"inbox": 6, "other": 2}, messages=4)
+    files = local(tmp_path)
+    with box, every_step_saved():
+        export(box, store_of(files), run="run-0")
+        found: list[dict[str, Any]] = []
+        store = Meanwhile(
+            store_of(files), lambda: found.append(erase(store_of(files), crowd.alone.id)),
+            "put_bytes" if key == "_manifests/" else "copy", key,
+        )  # fmt: skip
+        export(box, store, run="run-1", page_size=5)
+    assert found[0]["staging_left"] == 1
+    held(files)
+    assert_counts_are_of_the_files(files)
+    assert erase(store_of(files), crowd.alone.id)["staging_left"] == 0
+    assert search(tmp_path, words(crowd)) == set()
+
+
 class _At:
     """A store in which something else happens before the so-many-th operation."""
 
@@ -543,3 +580,21 @@ def test_nothing_of_them_lies_on_the_worker_s_disk_afterwards(tmp_path: Path) ->
         assert list((tmp_path / "scratch").iterdir()) == []
         erase(store_of(files), crowd.alone.id)
         assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("destination_files", ["s3"], indirect=True)
+def test_in_a_bucket_it_does_what_it_does_in_a_folder(destination_files: Destination) -> None:
+    """Copies, puts and listings are the store's own there."""
+    box, crowd = box_of_a_crowd(folders={"inbox": 8, "other": 2}, messages=6)
+    with box:
+        two_days(box, destination_files, max_part_records=20)
+    before = destination_files.snapshot()
+    result = erase(store_of(destination_files), crowd.alone.id)
+    assert result["windows_changed"] == 2
+    content = json.dumps([list(whole(destination_files, stream).values()) for stream in ("conversations", "messages")])
+    assert not [one for one in told(crowd.alone) if one in content]
+    assert len(content) > 1000
+    assert_counts_are_of_the_files(destination_files)
+    assert_tidy(destination_files)
+    assert set(destination_files.names()) != set(before)
+    assert erase(store_of(destination_files), crowd.alone.id)["looks"] == 1
