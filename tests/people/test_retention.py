@@ -37,6 +37,8 @@ def retain(store: Store, keep: timedelta = NOW - CUT, now: datetime = NOW, **opt
 def box() -> Iterator[Sandbox]:
     """A Page whose threads have messages from before and after the moment that is kept from."""
     with Sandbox(now=NOW, conversations=0, folders={"inbox": 30}, messages=12, long_every=4, span=8 * DAY) as running:
+        oldest = min(running.page.threads(), key=lambda one: one.updated)
+        running.page.add_message(oldest.id, at=NOW - DAY)  # a thread from before and after
         yield running
 
 
