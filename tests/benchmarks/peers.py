@@ -158,7 +158,8 @@ def _dlt(task: dict[str, Any], *, parallel: bool) -> int:
             "client": {
                 "base_url": f"{task['url']}/{VERSION}/",
                 "auth": {"type": "bearer", "token": TOKEN},
-                "session": Paced(),
+                # Its own one tries again what is a server's fault: https://dlthub.com/docs/general-usage/http/requests
+                **({} if task.get("own_session") else {"session": Paced()}),
             },
             "resources": resources,
         }
