@@ -41,7 +41,7 @@ audit.takes := about 1 minute
 dist.does := make what is released, in dist/: sdist, wheel, checksums; ARGS=--without-address where the project has none
 dist.takes := less than 1 minute
 bench.does := run the benchmarks
-bench.takes := about 40 minutes
+bench.takes := about 45 minutes
 clean.does := remove everything that the others set up or left behind, the environments too
 clean.takes :=
 
@@ -121,9 +121,10 @@ lint: $(READY)
 	@$(VENV)/bin/zizmor --offline --quiet --persona=pedantic .github
 	@$(RUN) -m mypy
 
-# A link that leads nowhere and a docstring that cannot be read are errors. The repository is the source: docs/conf.py.
+# A link that leads nowhere and a docstring that cannot be read are errors. The repository is the source: docs/conf.py. Always anew,
+# for each page has the names of all.
 docs: $(READY)
-	@$(RUN) -m sphinx -W --keep-going -n -q -b html -c docs . build/docs $(ARGS)
+	@$(RUN) -m sphinx -W --keep-going -n -q -E -a -b html -c docs . build/docs $(ARGS)
 
 # What lies in tests/earlier the sandbox made, and a value of a few plain words is no secret. Another one that is made up says
 # so beside it: `pragma: allowlist secret`. Nothing is asked of anybody whether what is found is in use.

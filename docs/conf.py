@@ -31,6 +31,8 @@ myst_enable_extensions = ["attrs_inline"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 # What is not ours lies elsewhere, and its inventory is not fetched; what is ours has to be there, but
 # for the sandbox's insides.
 nitpick_ignore_regex = [("py:.*", r"(?!airflow_provider_pageconv\.(?!sandbox\.)).*")]
