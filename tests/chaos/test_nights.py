@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -24,14 +24,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from airflow_provider_pageconv.dump import destination as destination_module
+from airflow_provider_pageconv.dump import erasing as erasing_module
 from airflow_provider_pageconv.dump import folder as folder_module
+from airflow_provider_pageconv.dump.erasure import Erasure
 from airflow_provider_pageconv.dump.export import Export, FoldersFailed
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.chaos.verdict import Look, Run, Verdict, by_id, counts_of, is_undated
-from tests.chaos.world import RUNS, TIMEOUT, Crash, Crashed, MemoryStore, World, WorldClient, play
+from tests.chaos.world import RUNS, TIMEOUT, Crash, Crashed, MemoryStore, OneByOne, World, WorldClient, play
 from tests.simulated import SimulatedHands
 
 HISTORIES = max(RUNS // 6, 1)
@@ -193,22 +195,6 @@ class WatchedStore(MemoryStore):
                 super().delete([key])
             finally:
                 self._look()
-
-
-class OneByOne:
-    """Does what a pool of threads would do, in the order in which it is asked for: so that a seed replays a history."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        pass
-
-    def __enter__(self) -> OneByOne:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def map(self, function: Callable[..., Any], *rows: Iterable[Any]) -> Iterator[Any]:
-        return map(function, *rows)
 
 
 def erased_file(entry: Mapping[str, Any], content: bytes, records: int, path: str) -> dict[str, Any]:
@@ -534,9 +520,17 @@ class Nights(RuleBasedStateMachine):
         return self.random.choice(gone) if gone else None
 
     def erase(self, threads: set[str]) -> None:
-        """Rewrite what is published without some threads, as a stand-in for who erases people: file by file, manifest last."""
+        """Rewrite what is published without some threads: the erasure that ships does, where it can be told whose they are, or
+        a stand-in for it, file by file, manifest last, which leaves files in place that do not change."""
         self.erased |= threads
         world = self.world
+        if self.random.random() < 0.5 and (people := self.alone_in(threads)):
+            met["erased by the erasure that ships"] += 1
+            Erasure(people, lambda: b"", world.now).run(MemoryStore(world, Crash()))
+            left = {row["id"] for manifest in self.manifests().values() for row in self.rows(manifest)[0]}
+            assert not left & threads, "a thread was not erased"
+            self.readers()
+            return
         for key, manifest in world.manifests().items():
             files, old = [], []
             for entry in manifest["files"]:
@@ -560,6 +554,20 @@ class Nights(RuleBasedStateMachine):
                     world.change(path)
                     del world.files[path]
         self.readers()
+
+    def alone_in(self, threads: set[str]) -> frozenset[str]:
+        """Who is in some threads that are published, where they are in no other, neither there nor on the Page."""
+        page, there = self.world.box.page.id, {}
+        for manifest in self.manifests().values():
+            for row in self.rows(manifest)[0]:
+                there[row["id"]] = {one["id"] for one in row["participants"]["data"]} - {page}
+        for thread in self.world.box.page.threads():
+            there.setdefault(thread.id, {thread.person.id})
+        theirs, others = (
+            {person for thread, people in there.items() if (thread in threads) == inside for person in people}
+            for inside in (True, False)
+        )
+        return frozenset(theirs) if theirs and theirs.isdisjoint(others) else frozenset()
 
     # ---- the judge
 
@@ -651,13 +659,20 @@ def test_over_many_nights_what_was_given_once_stays_with_its_details_once(monkey
     """Some hundred histories; a failure is replayed with the seed that is printed."""
     monkeypatch.setattr(folder_module, "CHECKPOINT_SECONDS", Nights.checkpoint_seconds)
     monkeypatch.setattr(destination_module, "ThreadPoolExecutor", OneByOne)
+    monkeypatch.setattr(erasing_module, "ThreadPoolExecutor", OneByOne)
     play(Nights, HISTORIES, STEPS, met)
     expected = [f"event {event}" for event in EVENTS]
     # Some of them need a kill after a kill, or after another run: a few hundred histories may have none.
     seldom = () if RUNS >= 10_000 else ("read carried part", "put note-strangers", "delete file")
     expected += [f"kill at {step}" for step in STEPS_OF_CARRYING if step not in seldom]
     expected += [f"{what} in the moment" for what in ("another", "erasure")]
-    expected += ["another run", "another run that was killed", "erased", "keep_deleted changed between tries"]
+    expected += [
+        "another run",
+        "another run that was killed",
+        "erased",
+        "erased by the erasure that ships",
+        "keep_deleted changed between tries",
+    ]
     expected += ["backfill", "backfill after daily windows", "window again", "empty lists over an export"]
     expected += ["export of a window", "export of everything", "export without what is gone", "fault refused thread"]
     expected += [f"{stream} {what}" for stream in ("conversations", "messages") for what in ("carried", "left")]

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -259,6 +259,25 @@ class MemoryStore:
             self._world.files.pop(key, None)
             if dies:
                 raise Crashed
+
+
+class OneByOne:
+    """Does what a pool of threads would do, in the order in which it is asked for: so that a seed replays a history."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def __enter__(self) -> OneByOne:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def shutdown(self, **options: Any) -> None:
+        pass
+
+    def map(self, function: Callable[..., Any], *rows: Iterable[Any]) -> Iterator[Any]:
+        return map(function, *rows)
 
 
 class WorldClient(GraphClient):
