@@ -23,7 +23,7 @@ def test_the_tutorial_as_it_is_typed(tmp_path: Path) -> None:
     """Each step does what the page says that it does: files, a wait off the worker, no gap, all conversations but today's."""
     home = tmp_path / "home"
     [port] = free_ports(1)
-    begin, dag, standalone, unpause, find, limit, lift, examples, past, query = pasted(PAGE, port)
+    begin, dag, standalone, unpause, find, limit, lift, examples, begin_past, past, query = pasted(PAGE, port)
     settings = environment(home)
     # A newcomer looks again after some minutes.
     settings["AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL"] = "10"
@@ -59,7 +59,8 @@ def test_the_tutorial_as_it_is_typed(tmp_path: Path) -> None:
 
         typed(examples)
         assert (dags / "pageconv_backfill.py").is_file()
-        processes.wait_for("the example DAG to be there", lambda: "pageconv_backfill" in typed(past), 240)
+        processes.wait_for("the example DAG to be there", lambda: "pageconv_backfill" in typed(begin_past), 240)
+        processes.wait_for("it to be triggered", lambda: "pageconv_backfill" in typed(past), 240)
         processes.wait_for("everything before", lambda: len(manifests(home)) == 4 * FOLDERS, 400)
         data = json.loads(typed(f"curl -s http://127.0.0.1:{port}/_sandbox/data"))
     since = {datetime.fromisoformat(one["since"].replace("Z", "+00:00")) for one in manifests(home) if one["since"]}
