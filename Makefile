@@ -92,9 +92,9 @@ demo: $(READY)
 ui: $(READY)
 	@$(RUN) -m airflow_provider_pageconv.demo_ui $(ARGS)
 
-# Two at a time, since much of it waits; in their order, for the long ones are not those with many tests.
+# Three at a time, since much of it waits; in their order, for the long ones are not those with many tests.
 test: $(READY)
-	@$(RUN) -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
 test-stores: $(READY)
 	@$(RUN) -m pytest -o timeout=0 -s -m "chaos or not chaos" tests/stores tests/dump/test_storage.py $(ARGS)

@@ -16,7 +16,7 @@ SECONDS = 300
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other process of the tests installs something; two files of tests run side by side."""
+    """Wait until no other process of the tests installs something; several files of tests run side by side."""
     with Path(tempfile.gettempdir(), f"pageconv-installing-{os.getuid()}").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
