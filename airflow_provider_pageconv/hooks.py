@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from airflow_provider_pageconv.graph.protocol import DEFAULT_BASE_URL, DEFAULT_V
 if TYPE_CHECKING:
     from airflow_provider_pageconv.graph.client import Finder, GraphClient
     from airflow_provider_pageconv.graph.edges import Query
+    from airflow_provider_pageconv.graph.media_client import MediaClient
     from airflow_provider_pageconv.graph.protocol import Answer, Request
     from airflow_provider_pageconv.graph.tokens import TokenInfo
     from airflow_provider_pageconv.graph.usage import Usage
@@ -27,6 +29,7 @@ _ATTEMPTS = 2
 _TEST_TIMEOUT = 10.0
 """Seconds that Test waits at most for a server that says nothing: Airflow's own server does that, and somebody looks on."""
 
+_HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\Z"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,6 +39,7 @@ class Settings:
 
     :param calls_per_second: the pace; 0 for none.
     :param timeout: seconds to wait for a server that says nothing.
+    :param media_hosts: hosts that files of attachments are fetched from, and those below them; empty: those of Meta.
     """
 
     base_url: str
@@ -46,6 +50,7 @@ class Settings:
     timeout: float
     app_id: str | None = None
     pseudonym_secret: str | None = field(default=None, repr=False)
+    media_hosts: tuple[str, ...] = ()
 
 
 def read_settings(connection: Any) -> Settings:
@@ -72,6 +77,7 @@ def read_settings(connection: Any) -> Settings:
         page_id=_page_id(name, connection.login, extra),
         app_id=str(extra.get("app_id") or "").strip() or None,
         pseudonym_secret=str(extra.get("pseudonym_secret") or "").strip() or None,
+        media_hosts=_media_hosts(name, extra),
         api_version=version,
         calls_per_second=_number(name, extra, "calls_per_second", 2.0, least=0.0, most=1000.0),
         timeout=_number(name, extra, "timeout", 60.0, least=0.1, most=3600.0),
@@ -122,6 +128,22 @@ def _base_url(name: str, connection: Any) -> str:
     if parts.scheme == "https" and port == 443:  # which the form suggests, and goes without saying
         port = None
     return f"{parts.scheme}://{netloc}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _media_hosts(name: str, extra: dict[str, Any]) -> tuple[str, ...]:
+    """Hosts, as a list or as a text with commas between.
+
+    :raises ValueError: one of them is none.
+    """
+    value = extra.get("media_hosts")
+    listed = value.split(",") if isinstance(value, str) else [] if value is None else value
+    if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+        hosts = [one.strip().lower() for one in listed if one.strip()]
+        if all(re.match(_HOST, one) for one in hosts):
+            return tuple(sorted(set(hosts)))
+    raise ValueError(
+        f"media_hosts of the {name} is {value!r}: it takes names of hosts such as 'fbcdn.net, fbsbx.com', without a scheme."
+    )
 
 
 def _number(name: str, extra: dict[str, Any], key: str, default: float, *, least: float, most: float) -> float:
@@ -226,6 +248,20 @@ class PageConversationsHook(BaseHook):
                 "account from the people who write to it: check that it is connected and that the token has instagram_basic."
             )
         return [own]
+
+    def media(self, max_bytes: int | None, kinds: Sequence[str] | None) -> MediaClient:
+        """What fetches the files of attachments: without a token, from the hosts that Meta serves media from.
+
+        :param max_bytes: of the largest file; ``None`` for any size.
+        :param kinds: patterns of the MIME types that are wanted; ``None`` for all.
+        :raises ValueError: a field of the connection cannot be used.
+        """
+        from airflow_provider_pageconv.graph.media import MEDIA_HOSTS, MediaRules
+        from airflow_provider_pageconv.graph.media_client import MediaClient
+
+        settings = self.settings
+        rules = MediaRules.of(settings.base_url, settings.media_hosts or MEDIA_HOSTS, max_bytes, kinds)
+        return MediaClient(rules, timeout=settings.timeout)
 
     def get_conn(self, page_id: str | None = None) -> GraphClient:
         """The client for a Page: signed, paced, with patience for passing trouble; safe to share between worker threads.

@@ -95,6 +95,11 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
     :param keep_deleted: whether a replaced export's records stay that the API is seen not to list any more. What was not
         looked for always stays.
     :param overwrite: replace a published export of the window without reading it: nothing is carried over.
+    :param download_attachments: also fetch the files behind the links of attachments, which die within days. They lie beside
+        the records, in ``media/``, and each attachment says where, or why there is none.
+    :param max_attachment_bytes: of the largest file that is fetched; ``None``: of any size.
+    :param attachment_kinds: patterns of the MIME types that are fetched, such as ``["image/*", "application/pdf"]``; all of them
+        if left out.
     :param pseudonymize: some of ``name``, ``email``, ``username``, ``id``: of people they become a keyed hash, with the
         connection's ``pseudonym_secret``. The Page stays readable.
     :param exclude_fields: names of fields of conversations and messages that are not asked for at all.
@@ -151,6 +156,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         max_part_records: int = 50_000,
         keep_deleted: bool = True,
         overwrite: bool = False,
+        download_attachments: bool = False,
+        max_attachment_bytes: int | None = 100 * 2**20,
+        attachment_kinds: str | Sequence[str] | None = None,
         pseudonymize: Sequence[str] | None = None,
         exclude_fields: str | Sequence[str] | None = None,
         exclude_user_ids: str | Sequence[str] | None = None,
@@ -179,6 +187,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         self.max_part_records = max_part_records
         self.keep_deleted = keep_deleted
         self.overwrite = overwrite
+        self.download_attachments = download_attachments
+        self.max_attachment_bytes = max_attachment_bytes
+        self.attachment_kinds = attachment_kinds
         self.pseudonymize = pseudonymize
         self.exclude_fields = exclude_fields
         self.exclude_user_ids = parameters.hidden(exclude_user_ids)
@@ -344,16 +355,25 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             release_after=self.release_slot_after,
         )
         self._wait_until_settled(spec)
-        spec = replace(spec, notes=tuple(hook.look_ahead(spec.page_id, spec.platform)))
+        spec = replace(spec, notes=(*hook.look_ahead(spec.page_id, spec.platform), *self._notes(spec)))
         if spec.people.pseudonyms or (spec.people and spec.platform == "messenger"):
             spec = replace(spec, own_ids=self._own_ids(spec, hook))
         settled = spec.window.until + self.settle if spec.window.until else None
         client, store = hook.get_conn(spec.page_id), open_store(fs, path.path)
-        export = Export(spec, folders, client, store, policy, settled=settled, show=self._show)
+        media = hook.media(spec.max_attachment_bytes, spec.attachment_kinds) if spec.download_attachments else None
+        export = Export(spec, folders, client, store, policy, settled=settled, show=self._show, media=media)
         self._export = export
         if self._killed:
             export.kill()
         return export, spec, folders
+
+    def _notes(self, spec: Spec) -> list[str]:
+        """What there is to be said of what is asked for."""
+        if not spec.download_attachments or spec.platform != "instagram":
+            return []
+        from airflow_provider_pageconv.graph.media import INSTAGRAM_NOTE
+
+        return [INSTAGRAM_NOTE]
 
     def _conclude(self, context: Context, spec: Spec, outcomes: dict[str, Outcome]) -> dict[str, Any]:
         """Tell how it ended: in the log, to the assets, as the task's result."""
@@ -392,6 +412,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
             page_id=page_id,
             window=Window(since, until),
             api_version=hook.settings.api_version,
+            media_hosts=hook.settings.media_hosts,
             pseudonym_key=hook.pseudonym_key() if checked["pseudonymize"] else b"",
             run_key={
                 "dag_id": ti.dag_id,
@@ -413,6 +434,9 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
                     "max_part_records",
                     "keep_deleted",
                     "overwrite",
+                    "download_attachments",
+                    "max_attachment_bytes",
+                    "attachment_kinds",
                     "pseudonymize",
                     "exclude_fields",
                     "on_empty",

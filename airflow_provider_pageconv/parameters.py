@@ -29,6 +29,7 @@ _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
 _ASKS_FOR_INTERVAL = (
     r"\b(data_interval_(start|end)|logical_date|ds(_nodash)?|ts(_nodash(_with_tz)?)?|task_instance_key_str)\b"
 )
+_MIME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/(\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,80})\Z"
 _EXTRAS = {
     **dict.fromkeys(("s3", "s3a"), "s3"),
     **dict.fromkeys(("gs", "gcs"), "gcs"),
@@ -196,6 +197,17 @@ def pseudonymize(name: str, value: Any) -> tuple[str, ...]:
     return tuple(one for one in PSEUDONYMS if one in listed)
 
 
+def attachment_kinds(name: str, value: Any) -> tuple[str, ...] | None:
+    """Patterns of MIME types, in lower case."""
+    if value is None:
+        return None
+    listed = [value] if isinstance(value, str) else value
+    good = isinstance(listed, (list, tuple)) and listed and all(isinstance(one, str) for one in listed)
+    if not good or not all(re.match(_MIME, one.lower()) for one in listed):
+        raise refuse(name, value, "a list of MIME types such as ['image/*', 'application/pdf'], or None for all")
+    return tuple(sorted({one.lower() for one in listed}))
+
+
 def exclude_fields(name: str, value: Any) -> tuple[str, ...]:
     """Names of fields that are not asked for; whether there are such, :func:`check` sees."""
     if value is None:
@@ -268,6 +280,14 @@ def flag(name: str, value: Any) -> bool:
 def count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise refuse(name, value, "a whole number, 1 or more")
+    return value
+
+
+def optional_count(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise refuse(name, value, "a whole number, 1 or more, or None")
     return value
 
 
@@ -364,6 +384,9 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_part_records": count,
     "keep_deleted": flag,
     "overwrite": flag,
+    "download_attachments": flag,
+    "max_attachment_bytes": optional_count,
+    "attachment_kinds": attachment_kinds,
     "pseudonymize": pseudonymize,
     "exclude_fields": exclude_fields,
     "exclude_user_ids": optional_user_ids,
@@ -436,6 +459,7 @@ def check(
         chosen = checked["file_format"]
         checked["compression"] = compression("compression", checked["compression"], [chosen]) or COMPRESSIONS[chosen][0]
     _check_fields(values, checked)
+    _check_downloads(values, checked)
     since, until = checked.get("since"), checked.get("until")
     if since is not None and until is not None:
         check_order(since, until)
@@ -467,6 +491,36 @@ def _check_fields(values: Mapping[str, Any], checked: Mapping[str, Any]) -> None
                 f"exclude_user_ids needs {needed} among {name}, and not among exclude_fields: without it nobody can tell "
                 "whose a conversation or a message is."
             )
+
+
+_LINKS = ("url", "file_url", "image_data", "video_data")
+"""Fields of attachments that hold links to files."""
+
+
+def _check_downloads(values: Mapping[str, Any], checked: Mapping[str, Any]) -> None:
+    """Refuse to fetch files whose links are not asked for.
+
+    :raises ParameterError: they are not, or kinds of files are named and none are fetched.
+    """
+    if not checked.get("download_attachments"):
+        if checked.get("attachment_kinds") is not None:
+            raise refuse("attachment_kinds", values["attachment_kinds"], "None where download_attachments is not True")
+        return
+    if checked.get("messages") is False:
+        raise ParameterError("download_attachments needs messages=True: attachments are those of messages.")
+    asked = checked.get("message_fields")
+    given = None if asked is None else [one for one in asked if field_name(one) == "attachments"]
+    if "attachments" in checked.get("exclude_fields", ()) or given == []:
+        raise ParameterError(
+            "download_attachments needs attachments among message_fields, and not among exclude_fields: it is there that the "
+            "links to files stand."
+        )
+    inner = given[0].partition("{")[2] if given else ""
+    if inner and not any(re.search(rf"\b{name}\b", inner) for name in _LINKS):
+        raise ParameterError(
+            f"download_attachments needs one of {', '.join(_LINKS)} inside attachments{{…}} of message_fields: it is there that "
+            "the links to files stand."
+        )
 
 
 def check_order(since: datetime, until: datetime) -> None:

@@ -101,6 +101,7 @@ def get_provider_info() -> dict[str, Any]:
                         "api_version": "v26.0",
                         "calls_per_second": "2",
                         "timeout": "60",
+                        "media_hosts": "fbcdn.net, fbsbx.com, cdninstagram.com",
                     },
                 },
                 "conn-fields": {
@@ -140,6 +141,12 @@ def get_provider_info() -> dict[str, Any]:
                         "How many seconds an export waits for a server that says nothing: 60 if empty.",
                         "number",
                         minimum=1,
+                    ),
+                    "media_hosts": _field(
+                        "Media hosts",
+                        "Where a task has download_attachments: the hosts that files may come from, with commas between. "
+                        "fbcdn.net, fbsbx.com and cdninstagram.com, and those below them, if empty.",
+                        "string",
                     ),
                     "page_id": _field(
                         "Page id in the extra",

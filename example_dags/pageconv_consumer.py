@@ -42,6 +42,8 @@ with DAG(
         for name in sorted(manifests):
             manifest = json.loads((root / name).read_text(encoding="utf-8"))
             for file in manifest["files"]:
+                if file["stream"] not in records:
+                    continue  # files of attachments, where the export fetches them
                 with (root / file["path"]).open("rb") as stored, gzip.open(stored) as lines:
                     records[file["stream"]] += sum(1 for _ in lines)
         log.info(

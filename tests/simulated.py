@@ -78,9 +78,11 @@ class SimulatedHands:
         self.asleep = asleep
         self._sent: deque[Event] = deque()
         self._calls: dict[int, Callable[[], Any]] = {}
+        self._files: dict[int, Callable[[], Any]] = {}
         self._lost: set[int] = set()
         self._lanes: dict[Lane, deque[tuple[int, Callable[[], Any]]]] = {lane: deque() for lane in Lane}
         self.most_at_once = 0
+        self.most_files_at_once = 0
         self.naps: list[float] = []
 
     def call(self, number: int, request: Request, *, tells: bool) -> None:
@@ -110,12 +112,31 @@ class SimulatedHands:
     def run(self, number: int, lane: Lane, work: Callable[[], Any]) -> None:
         self._lanes[lane].append((number, work))
 
+    def fetch(self, number: int, work: Callable[[], Any]) -> None:
+        """A file comes at once, or only when it is waited for; now and then never."""
+
+        def come() -> Any:
+            try:
+                return work()
+            except Exception as error:  # noqa: BLE001 - as the worker threads do
+                return error
+
+        if self._random is not None and self._random.random() < 0.5:
+            came = come()
+            self._files[number] = lambda: came
+        else:
+            self._files[number] = come
+        if self._random is not None and self._random.random() < self._loses:
+            self._lost.add(number)
+        self.most_files_at_once = max(self.most_files_at_once, len(self._files))
+
     def next(self, timeout: float) -> Event | None:
         if self._sent:
             return self._sent.popleft()
         lanes = [lane for lane in Lane if self._lanes[lane]]
         calls = [number for number in self._calls if number not in self._lost]
-        choices: list[Any] = [*lanes, *calls]
+        files = [number for number in self._files if number not in self._lost]
+        choices: list[Any] = [*lanes, *calls, *files]
         if not choices:
             self._sleep(timeout)
             return None
@@ -132,6 +153,8 @@ class SimulatedHands:
                 return Event(number, work())
             except Exception as error:  # noqa: BLE001 - as the worker threads do
                 return Event(number, error)
+        if chosen in self._files:
+            return Event(chosen, self._files.pop(chosen)())
         self._time.pass_(self._seconds)
         return Event(chosen, self._calls.pop(chosen)())
 

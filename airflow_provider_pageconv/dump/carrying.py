@@ -13,17 +13,19 @@ import json
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pageconv.dump.attaching import Attaching, MediaCarried
 from airflow_provider_pageconv.dump.checkpoint import StagedPart, staged_part
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
 from airflow_provider_pageconv.dump.idset import WIDTH, digest
-from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, worth
+from airflow_provider_pageconv.dump.media import FETCHED, LINKED
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, STREAMS, worth
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
@@ -69,6 +71,7 @@ class Carried:
     :param dropped: bare messages of the new export that are not written, since better or earlier ones stay.
     :param left: what is not published, since people are left out.
     :param unsettled: messages of which nobody can tell whether they belong into the window, and which no file holds.
+    :param media: the files of attachments.
     """
 
     parts: list[StagedPart] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Carried:
     dropped_unavailable: int = 0
     unsettled: int = 0
     left: Left = field(default_factory=Left)
+    media: MediaCarried = field(default_factory=MediaCarried)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Carrier:
     :param staging: prefix of this run's staging area.
     :param parts: those of the new export, in the staging area.
     :param earlier: so many of them, the first, were written by earlier tries, who may have left out fewer people.
+    :param media: makes what puts the files of attachments beside them, where they are fetched; once for each publication.
     """
 
     def __init__(
@@ -116,13 +121,17 @@ class Carrier:
         listed: Listed,
         *,
         earlier: int = 0,
+        media: Callable[[], contextlib.AbstractContextManager[Attaching]] | None = None,
     ) -> None:
         self._spec = spec
         self._store = store
         self._staging = staging
         self._scratch = scratch
-        self._parts = parts
-        self._earlier = earlier
+        self._fetched = [staged for staged in parts if staged.kind == FETCHED]
+        self._parts = [staged for staged in parts if staged.kind != FETCHED]
+        self._earlier = sum(staged.kind != FETCHED for staged in parts[:earlier])
+        self._media = media
+        self._attaching: Attaching | None = None
         self._left_out = spec.people.left_out
         self._left: Left | None = None
         self._listed = listed
@@ -141,19 +150,42 @@ class Carrier:
         :param others: the manifests of the folder's other windows.
         :raises DumpRefused: the predecessor cannot be read back.
         """
+        if self._media is None:
+            return self._settle(predecessor, others)
+        with self._media() as self._attaching:
+            self._attaching.note_came(record for staged in self._fetched for record in self._read(staged.key))
+            if predecessor is not None:
+                self._note_files(predecessor, self._attaching)
+            carried = self._settle(predecessor, others)
+            carried.media = self._attaching.carried()
+        return carried
+
+    def _note_files(self, predecessor: Manifest, attaching: Attaching) -> None:
+        """Take note of the files of attachments that the replaced export has, and which messages they belong to."""
+        attaching.note_there(predecessor["files"])
+        if predecessor.get("media_files"):
+            for file in predecessor["files"]:
+                if file["stream"] == MESSAGES:
+                    attaching.note_had(self._read(str(file["path"]), checked=file))
+
+    def _settle(self, predecessor: Manifest | None, others: Sequence[Manifest]) -> Carried:
         left = self._leave_out()
         bare = [staged for staged in self._parts if staged.kind == "bare"]
         unowed = [staged for staged in self._parts if staged.kind == "unowed"]
+        linked = [staged for staged in self._parts if staged.kind == LINKED]
         if predecessor is None and not (bare and others):
-            kept = [staged for staged in self._parts if staged.kind != "unowed"]
-            return Carried(kept, unsettled=sum(staged.part.records for staged in unowed), left=left)
+            again = [*bare, *linked] if self._attaching is not None else []
+            kept = [staged for staged in self._parts if staged.kind != "unowed" and staged not in again]
+            alone = Carried(kept, unsettled=sum(staged.part.records for staged in unowed), left=left)
+            self._write_bare(again, None, alone)
+            return alone
         with self._database() as known:
             self._index(known)
             carried = Carried([staged for staged in self._parts if not staged.kind], left=left)
             if predecessor is not None:
                 self._carry(predecessor, known, carried)
             self._note_elsewhere(bare, others, known)
-            self._write_bare(bare, known, carried)
+            self._write_bare([*bare, *linked], known, carried)
             [(carried.unsettled,)] = known.execute("SELECT count(*) FROM messages WHERE worth = ?", (_UNOWED,))
         return carried
 
@@ -302,7 +334,8 @@ class Carrier:
     # ---- what its predecessor had
 
     def _carry(self, predecessor: Manifest, known: sqlite3.Connection, carried: Carried) -> None:
-        files = sorted(predecessor["files"], key=lambda file: file["stream"] != MESSAGES)
+        files = [file for file in predecessor["files"] if file["stream"] in STREAMS]
+        files.sort(key=lambda file: file["stream"] != MESSAGES)
         threads: _Threads = {}
         if self._left_out is not None:
             for file in files:
@@ -409,6 +442,8 @@ class Carrier:
         if stream == CONVERSATIONS:
             known.execute("INSERT OR IGNORE INTO conversations VALUES (?)", (digest(record["id"]),))
         else:
+            if self._attaching is not None:
+                self._attaching.keep(record)
             known.execute("INSERT OR REPLACE INTO messages VALUES (?, ?)", (digest(record["id"]), _CARRIED))
             known.execute("INSERT OR IGNORE INTO wanted VALUES (?)", (digest(str(record.get("_conversation_id"))),))
 
@@ -417,6 +452,11 @@ class Carrier:
         if note["part"] is not None:
             for record in self._read(note["part"]["key"]):
                 self._note_carried(note["part"]["stream"], record, known)
+
+    def _is_beaten(self, record: Mapping[str, Any], known: sqlite3.Connection) -> bool:
+        """Whether another record of a message stays."""
+        [worth] = known.execute("SELECT worth FROM messages WHERE id = ?", (digest(record["id"]),)).fetchone()
+        return bool(worth == _CARRIED)
 
     # ---- what waited apart
 
@@ -433,27 +473,29 @@ class Carrier:
                     # Worth 0 is bare and undated.
                     _insert(known, "UPDATE messages SET worth = ? WHERE id = ? AND worth = 0", marks)
 
-    def _write_bare(self, bare: Sequence[StagedPart], known: sqlite3.Connection, carried: Carried) -> None:
-        """Write again those of the messages that waited apart of which no better record stays."""
+    def _write_bare(self, bare: Sequence[StagedPart], known: sqlite3.Connection | None, carried: Carried) -> None:
+        """Write again those of the messages that waited apart of which no better record stays, with what came of their links."""
         for staged in bare:
             local = self._scratch / f"bare-{secrets.token_hex(4)}"
             writer = self._writer(local, MESSAGES)
+            filled = False
             for record in self._read(staged.key):
-                [beaten] = known.execute("SELECT worth FROM messages WHERE id = ?", (digest(record["id"]),)).fetchone()
-                if beaten == _CARRIED:
+                if known is not None and self._is_beaten(record, known):
                     carried.dropped += 1
                     carried.dropped_unavailable += bool(record["_unavailable"])
                 else:
-                    writer.write(record)
-            if writer.records == staged.part.records:
+                    made = self._attaching.fill(record) if self._attaching is not None else record
+                    filled = filled or made is not record
+                    writer.write(made)
+            if writer.records == staged.part.records and not filled:
                 writer.discard()
                 carried.parts.append(replace(staged, kind=""))
                 continue
             part = writer.close()
             if part.records:
-                made = StagedPart(f"{self._staging}/settled-{secrets.token_hex(8)}", part)
-                self._store.put(local, made.key)
-                carried.parts.append(made)
+                settled = StagedPart(f"{self._staging}/settled-{secrets.token_hex(8)}", part)
+                self._store.put(local, settled.key)
+                carried.parts.append(settled)
             local.unlink()
 
     # ---- files
@@ -481,6 +523,10 @@ class Carrier:
             raise DumpRefused(_damaged(key, str(damage))) from None
         finally:
             local.unlink(missing_ok=True)
+
+    def records(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """The records of a file in the store; see :meth:`_read`."""
+        return self._read(key, checked)
 
 
 def _note(threads: _Threads, thread: str, *, whole: bool) -> None:

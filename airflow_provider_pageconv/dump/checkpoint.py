@@ -44,7 +44,8 @@ class StagedPart:
     :param key: where it lies.
     :param kind: "" if it is published as it is; "bare" if it waits until it is settled what is carried over; "unowed" if
         it holds messages of which nobody can tell whether they belong into the window; "left" if it notes threads of which
-        messages are not to be published, since somebody is left out.
+        messages are not to be published, since somebody is left out; "linked" if it holds messages whose attachments' files
+        are fetched, and "fetched" if it notes what came of their links.
     """
 
     key: str

@@ -16,10 +16,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart, StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.formats import is_installed, is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.media import MEDIA
 from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
@@ -36,6 +38,9 @@ _IN_THE_PATH = {"folder"}
 
 MOST_PREDECESSORS = 10
 """So often the manifest may be replaced by others while it is being read, or while an export is being published."""
+
+_PLACED_AT_ONCE = 1000
+"""Files of attachments that are handed to the threads that publish them at once: each takes some memory there."""
 
 LEFTOVERS_AFTER = timedelta(days=7)
 """How long after its last write what another run left in the staging area is swept."""
@@ -159,6 +164,18 @@ class Destination:
                 f"connection has now: put that one back, use another destination, or {_OVERWRITE}."
             )
 
+    def refuse_fewer_files(self, published: Manifest, *, downloads: bool) -> None:
+        """Refuse to replace an export whose attachments' files were fetched by one that fetches none.
+
+        :param downloads: whether this one does.
+        :raises DumpRefused: it is such a one.
+        """
+        if published.get("download_attachments") and not downloads:
+            raise DumpRefused(
+                f"The export that {self._place.manifest} names has the files of its attachments, and this one is not to fetch "
+                f"any: say download_attachments=True, use another destination, or {_OVERWRITE}."
+            )
+
     def note_other_secret(self, fingerprint: str | None) -> str | None:
         """What is to be said where another window of the folder, the newest one, was hidden with another secret.
 
@@ -225,7 +242,7 @@ class Destination:
         may_publish: Callable[[], None],
         *,
         overwrite: bool,
-        named_again: Sequence[Mapping[str, Any]] = (),
+        media: Sequence[MediaFile] = (),
     ) -> dict[str, Any] | None:
         """Copy the parts to where readers look, or put them there, then put the manifest.
 
@@ -234,7 +251,7 @@ class Destination:
         :param predecessor: the manifest that is published now.
         :param may_publish: called right before the PUT; raises if it must not happen any more.
         :param overwrite: whether it does not matter what is replaced.
-        :param named_again: rows of the predecessor's files that stay where they are.
+        :param media: files of attachments, in the staging area or published already.
         :return: the manifest as it was put; ``None`` if another one than the predecessor is published meanwhile.
         """
         attempt = secrets.token_hex(4)
@@ -247,12 +264,15 @@ class Destination:
             numbers[stream] += 1
             files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(one.part)})
         paths = [file["path"] for file in files]
-        manifest = {**manifest, "files": [*files, *named_again]}
+        staged = [one for one in media if one.staged]
+        manifest = {**manifest, "files": [*files, *(one.row for one in media)]}
         if paths or _paths(predecessor):
-            self._note(f"publish-{attempt}", paths, _paths(predecessor))
+            self._note(f"publish-{attempt}", [*paths, *(one.path for one in staged)], _paths(predecessor))
         if parts:
             with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
                 list(pool.map(self._place_part, parts, paths))
+                for at in range(0, len(staged), _PLACED_AT_ONCE):
+                    list(pool.map(self._place_file, staged[at : at + _PLACED_AT_ONCE]))
         may_publish()
         if not overwrite and self.published() != predecessor:
             return None
@@ -266,6 +286,9 @@ class Destination:
             self._store.put(part.path, key)
         else:
             self._store.copy(part.key, key)
+
+    def _place_file(self, file: MediaFile) -> None:
+        self._store.copy(file.staged, file.path)
 
     def withdraw(self, published: Manifest, may_withdraw: Callable[[], None]) -> bool:
         """Take a window away whole: first its manifest, then, with :meth:`tidy`, the files that it names.
@@ -303,7 +326,9 @@ class Destination:
         if not entries:
             return
         gone = self._delete_noted(entry.key for entry in entries if entry.key != self._left)
-        noted = self._note_strangers(STREAMS, [*_paths(self.published()), *gone])
+        published = self.published()
+        streams = (*STREAMS, MEDIA) if published and published.get("download_attachments") else STREAMS
+        noted = self._note_strangers(streams, {*_paths(published), *gone})
         self._store.delete(entry.key for entry in entries if entry.key != self._left or not noted)
 
     @property

@@ -7,7 +7,9 @@ reason to make no further call. Which error is the real one is decided where the
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ from logging import INFO, WARNING
 from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_pageconv import lines
+from airflow_provider_pageconv.dump.downloads import LEAST_RATE, PATIENCE, SIDE_BY_SIDE, Job, Result
 from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, NothingListed, Stopped, Superseded
 from airflow_provider_pageconv.dump.folder import Ask, FolderExport, Rank
 from airflow_provider_pageconv.dump.readers import Moments
@@ -24,6 +27,8 @@ from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.client import GraphClient, took_too_long
 from airflow_provider_pageconv.graph.errors import GraphAuthError, GraphError, GraphRateLimitError
 from airflow_provider_pageconv.graph.limits import Gate, Limits, Policy, WaitedTooLong
+from airflow_provider_pageconv.graph.media import MediaError, Reason
+from airflow_provider_pageconv.graph.media_client import Watch
 from airflow_provider_pageconv.graph.protocol import Answer, Request, Response
 from airflow_provider_pageconv.lines import tell
 from airflow_provider_pageconv.times import iso
@@ -80,6 +85,9 @@ class Hands(Protocol):
     def run(self, number: int, lane: Lane, work: Callable[[], Any]) -> None:
         """Run a function: an event tells what it returned."""
 
+    def fetch(self, number: int, work: Callable[[], Any]) -> None:
+        """Run a function that fetches a file, beside all others: an event tells what it returned."""
+
     def next(self, timeout: float) -> Event | None:
         """The next event; ``None`` if none comes within so many seconds, or somebody asked for the stop."""
 
@@ -113,6 +121,26 @@ class _Call:
     incident: int
     deadline: float
     handed_over: datetime
+
+
+@dataclass
+class _Download:
+    """A file that is being fetched.
+
+    :param began: when, by the monotonic clock.
+    """
+
+    folder: FolderExport
+    job: Job
+    watch: Watch
+    began: float
+
+    @property
+    def deadline(self) -> float:
+        """When it has taken too long, as far as is known now: what comes steadily may take its time."""
+        if self.watch.arrived:
+            return float("inf")
+        return self.began + PATIENCE + self.watch.received / LEAST_RATE
 
 
 @dataclass
@@ -158,6 +186,8 @@ class Engine:
         self._report = report
         self._calls: dict[int, _Call] = {}
         self._works: dict[int, tuple[FolderExport, Callable[[Any], None]]] = {}
+        self._downloads: dict[int, _Download] = {}
+        self._last_download = float("inf")
         self._numbers = 0
         self._turns = 0
         self._served: dict[str, int] = {}
@@ -192,14 +222,22 @@ class Engine:
             self._open_gate()
             self._start_calls()
             self._start_works()
-            if not self._calls and not self._works and (self._ending or not self._live()):
+            self._start_downloads()
+            if not self._is_at_work() and (self._ending or not self._live()):
                 break
             self._report(self._stages())
             event = self._hands.next(self._sleep())
             if event is not None:
                 self._apply(event)
             self._drop_late_calls()
+            self._drop_late_downloads()
         return self._conclude()
+
+    def _is_at_work(self) -> bool:
+        """Whether something is under way, or may be begun though there is a reason to end."""
+        if self._calls or self._works or self._downloads:
+            return True
+        return self._ending is not None and any(self._may_fetch(folder) for folder in self._live())
 
     def _conclude(self) -> Done:
         """The one place that says which error is the real one."""
@@ -241,6 +279,7 @@ class Engine:
         """
         if self._ending is None or _weight(why) > _weight(self._ending):
             self._ending = why
+        self._last_download = min(self._last_download, self._hands.monotonic() + GRACE)
         if save_all:
             self._save_all()
 
@@ -320,7 +359,8 @@ class Engine:
             if name in self._publishing or folder.is_saving or (failed and not isinstance(failed, GraphError)):
                 continue
             due = folder.save_due_at() <= now or name in self._to_save
-            last = folder.needs_no_call or (name not in calling and (failed or self._ending))
+            ends = folder.needs_no_call or (name not in calling and (failed or self._ending))
+            last = ends and not self._may_fetch(folder)
             publishes = (
                 folder.is_read
                 and not failed
@@ -332,6 +372,8 @@ class Engine:
                 self._save(folder, now)
             elif not failed and self._ending is None and folder.is_safe and (look := folder.look()) is not None:
                 self._run(folder, Lane.PUBLISH, look, folder.looked)
+            elif not failed and self._ending is None and (prepare := folder.prepare()) is not None:
+                self._run(folder, Lane.PUBLISH, prepare, folder.prepared)
             elif publishes:
                 self._publishing.add(name)
                 put = folder.publish(self._hands.clock().timestamp(), self._is_stopped)
@@ -453,9 +495,66 @@ class Engine:
         moments += [folder.save_due_at() for folder in self._live() if folder.folder not in self._publishing]
         if self._ending is None and self._limits.gate is Gate.CLOSED and (until := self._limits.until) is not None:
             moments.append(now + until.timestamp() - times.clock)
+        moments += [one.deadline for one in self._downloads.values()]
+        if self._downloads and self._ending is not None:
+            moments.append(max(self._last_download, now + 0.1))
+        if len(self._downloads) < SIDE_BY_SIDE:
+            moments += [folder.file_at() for folder in self._live() if self._may_fetch(folder)]
         if self._has_room():
             moments += [max(ask.at, self._client.pace.due) for ask in self._asks(times)]
         return max(min([*moments, now + _LONGEST_SLEEP]) - now, 0.0)
+
+    # ---- files of attachments
+
+    def _may_fetch(self, folder: FolderExport) -> bool:
+        """Whether files of a folder are to be fetched now.
+
+        Where a dead token or a limit ends the calls for good, a folder that needs none any more is still finished.
+        """
+        if not folder.is_fetching or folder.folder in self.done.errors:
+            return False
+        if isinstance(self._ending, (LetGo, Stopped, Superseded)):
+            return False
+        return self._ending is None or (folder.needs_no_call and folder.may_fetch)
+
+    def _start_downloads(self) -> None:
+        """Files are outside of the pace and the limits of the API: they come from elsewhere."""
+        now = self._hands.monotonic()
+        while len(self._downloads) < SIDE_BY_SIDE:
+            due = [folder for folder in self._live() if self._may_fetch(folder) and folder.file_at() <= now]
+            if not due:
+                return
+            busy = Counter(one.folder.folder for one in self._downloads.values())
+            folder = min(due, key=lambda one: busy[one.folder])
+            job, work = folder.start_file()
+            self._numbers += 1
+            watch = Watch()
+            self._downloads[self._numbers] = _Download(folder, job, watch, now)
+            self._hands.fetch(self._numbers, functools.partial(work, watch))
+
+    def _drop_late_downloads(self) -> None:
+        """Wait no longer for files that come too slowly, and for none once everything ends."""
+        now = self._hands.monotonic()
+        for number, one in list(self._downloads.items()):
+            wanted = self._may_fetch(one.folder)
+            if now < (one.deadline if wanted else self._last_download) and one.folder.folder not in self.done.errors:
+                continue
+            one.watch.leave()
+            del self._downloads[number]
+            if wanted:
+                self._file_came(one, MediaError(Reason.SLOW, passing=True))
+            else:
+                one.folder.leave_file()
+
+    def _file_came(self, one: _Download, result: Result | BaseException) -> None:
+        if isinstance(result, BaseException) and not isinstance(result, MediaError):
+            one.folder.leave_file()
+            self._end_folder(one.folder, result)
+            return
+        try:
+            one.folder.got_file(one.job, result, self._hands.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever ends one folder lets the others go on
+            self._end_folder(one.folder, error)
 
     # ---- what comes back
 
@@ -464,6 +563,8 @@ class Engine:
         if event.number in self._works:
             folder, then = self._works.pop(event.number)
             self._worked(folder, then, event.result)
+        elif (one := self._downloads.pop(event.number, None)) is not None:
+            self._file_came(one, event.result)
         elif event.sent is not None:
             self._client.pace.left(event.sent)
             self._left(event.number)

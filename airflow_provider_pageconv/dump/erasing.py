@@ -14,6 +14,7 @@ import logging
 import re
 import secrets
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 from airflow_provider_pageconv import json_text, lines
+from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.checkpoint import StagedPart
 from airflow_provider_pageconv.dump.destination import (
     LEFTOVERS_AFTER,
@@ -36,6 +38,7 @@ from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
 from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.manifest import recounted
+from airflow_provider_pageconv.dump.media import MEDIA, media_of
 from airflow_provider_pageconv.dump.parquet import MAGIC
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
@@ -52,9 +55,6 @@ _MOST_TOLD = 3
 
 AT_ONCE = 8
 """Files that are read, or windows that are written, at the same time."""
-
-MEDIA = "media"
-"""The stream of what was attached. Its files hold no records; records point to them."""
 
 _TOPS = (*STREAMS, MEDIA)
 _FOLDER = re.compile(r"[^/]+/platform=([^/]+)/page_id=([^/]+)/folder=([^/]+)/(?:window=([^/]+)/)?")
@@ -106,12 +106,14 @@ class Tally:
     :param changed: records that stay, without those who are in them no more.
     :param expected: of what ``message_count`` says, by the messages that went.
     :param incomplete: ids of conversations that went.
+    :param media_failed: attachments that went whose files could not be had, by reason.
     """
 
     conversations: int = 0
     messages: int = 0
     changed: int = 0
-    media: int = 0
+    media_files: int = 0
+    media_bytes: int = 0
     files_rewritten: int = 0
     files_deleted: int = 0
     conversations_carried: int = 0
@@ -120,11 +122,12 @@ class Tally:
     messages_unavailable: int = 0
     expected: int = 0
     incomplete: set[str] = field(default_factory=set, repr=False)
+    media_failed: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         """Add what another one counted, but for the ids."""
         for one in fields(self):
-            if one.name != "incomplete":
+            if isinstance(getattr(self, one.name), int):
                 setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     def count(self, stream: str, record: Mapping[str, Any], *, whole: bool) -> None:
@@ -138,6 +141,7 @@ class Tally:
             self.messages_unavailable += unavailable
             self.messages_carried += carried
             self.expected += not whole
+            self.media_failed.update(str(value["error"]) for _, value in media_of(record) if "error" in value)
             return
         self.conversations += 1
         self.conversations_unavailable += unavailable
@@ -188,7 +192,7 @@ class Report:
         return {**own, **went, "warnings": list(self.warnings)}
 
 
-_TOLD = {"conversations", "messages", "changed", "media", "files_rewritten", "files_deleted"}
+_TOLD = {"conversations", "messages", "changed", "media_files", "media_bytes", "files_rewritten", "files_deleted"}
 
 
 def refuse_failed(failed: Mapping[str, str]) -> None:
@@ -395,13 +399,14 @@ class DataSet:
                     parts.append(_as_it_is(file))
                 else:
                     parts += self._without(one, file, rule, destination, tally, pointed, dry=dry)
-            stay = [file for file in others if file["path"] in pointed]
-            tally.media = len(others) - len(stay)
-            tally.files_deleted += tally.media
+            stay = [_as_media(file) for file in others if file["path"] in pointed]
+            tally.media_files = len(others) - len(stay)
+            tally.media_bytes = sum(file["bytes"] for file in others) - sum(file.bytes for file in stay)
+            tally.files_deleted += tally.media_files
             if not tally.went or dry:
                 return tally
             made = {**recounted(one.manifest, tally), **marks}
-            published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, named_again=stay)
+            published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, media=stay)
         except FileNotFoundError:  # a file that was to be copied
             published = None
         except Exception:
@@ -442,7 +447,7 @@ class DataSet:
                 else:
                     stays += 1
                     tally.changed += kept is not record
-                    pointed.update(_media_of(kept))
+                    pointed.update(str(value["path"]) for _, value in media_of(kept) if "path" in value)
                 changed = changed or kept is not record
                 if kept is not None and not dry:
                     writer.write(kept)
@@ -467,10 +472,12 @@ class DataSet:
         :raises Moved: another run published the window meanwhile; nothing is changed.
         """
         files, manifest = one.manifest["files"], one.manifest
+        media = [file["bytes"] for file in files if file["stream"] not in STREAMS]
         tally = Tally(
             conversations=int(manifest.get("conversations") or 0),
             messages=int(manifest.get("messages") or 0),
-            media=sum(file["stream"] not in STREAMS for file in files),
+            media_files=len(media),
+            media_bytes=sum(media),
             files_deleted=len(files),
         )
         if dry:
@@ -533,18 +540,9 @@ def _as_it_is(file: Mapping[str, Any]) -> StagedPart:
     return StagedPart(str(file["path"]), part)
 
 
-def _media_of(value: Any) -> Iterator[str]:
-    """The paths of files that a record points to, wherever in it that is."""
-    if isinstance(value, dict):
-        media = value.get("_media")
-        if isinstance(media, dict) and isinstance(media.get("path"), str):
-            yield media["path"]
-        value = value.values()
-    elif not isinstance(value, list):
-        return
-    for item in value:
-        if isinstance(item, (dict, list)):
-            yield from _media_of(item)
+def _as_media(file: Mapping[str, Any]) -> MediaFile:
+    """A file of an attachment that stays where it is."""
+    return MediaFile(file["path"], file["bytes"], file["sha256"])
 
 
 def _texts(path: Path) -> Generator[bytes]:

@@ -30,6 +30,7 @@ from airflow_provider_pageconv.dump.erasing import (
     unsteady,
 )
 from airflow_provider_pageconv.dump.idset import digest
+from airflow_provider_pageconv.dump.media import is_file
 from airflow_provider_pageconv.dump.people import LeftOut, Pseudonyms, people_in
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.scratch import scratch_folder
@@ -388,8 +389,10 @@ class _Erasing:
         def holds(entry: Entry) -> bool:
             return self._data.holds(entry, mentions.surely)
 
+        # Of files of attachments the records that point to them tell whose they are.
         staged, strangers = (
-            [entry for entries in lying.values() for entry in entries] for lying in (look.staging, look.strangers)
+            [entry for entries in lying.values() for entry in entries if not is_file(entry.key)]
+            for lying in (look.staging, look.strangers)
         )
         runs = {_run_of(entry.key) for entry, held in self._data.each(holds, staged) if held is True}
         self._report.staging_left = len(runs)

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
 from airflow_provider_pageconv.dump.destination import Destination, Manifest
+from airflow_provider_pageconv.dump.downloads import MediaSource
 from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport
@@ -70,6 +71,7 @@ class Export:
     :param client: makes the calls.
     :param policy: what to do about limits.
     :param settled: when the window's late arrivals are in.
+    :param media: fetches the files of attachments, where the order wants them.
     :param show: told how far it is, see :meth:`Reporter.overview`; in the thread that owns the export, so it must not block.
     """
 
@@ -83,6 +85,7 @@ class Export:
         *,
         settled: datetime | None = None,
         show: Callable[[dict[str, Any]], None] = lambda _: None,
+        media: MediaSource | None = None,
     ) -> None:
         self._spec = spec
         self._folders = folders
@@ -94,6 +97,7 @@ class Export:
         self._settled = settled
         self._stop = Stop.NO
         self._show = show
+        self._media = media if spec.download_attachments else None
         self._workers = Workers(client.exchange)
 
     def kill(self) -> None:
@@ -226,6 +230,8 @@ class Export:
             monotonic,
             replaces=replaces,
             is_first=is_first,
+            media=self._media,
+            staged={entry.key: entry.size for entry in staged} if self._media is not None else None,
         )
 
     def _go_on(self, todo: Sequence[FolderExport], published: Sequence[str]) -> None:

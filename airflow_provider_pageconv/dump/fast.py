@@ -88,11 +88,13 @@ class FastReader:
     """Reads pages of one query.
 
     :param nested: whether messages are asked for inside each thread.
+    :param files: whether messages with attachments are not ordinary, since the files behind their links are fetched.
     """
 
-    def __init__(self, query: ConversationsQuery, nested: int) -> None:
+    def __init__(self, query: ConversationsQuery, nested: int, *, files: bool = False) -> None:
         self.query = query
         self.nested = nested
+        self._files = files
         # What cannot be told from the sender's absence is the plain way's to judge.
         self._tries = query.asks_for_sender if nested else query.message_fields is None
         inner = query.message_fields.all_names if query.message_fields else ()
@@ -101,7 +103,8 @@ class FastReader:
         self._make_decoder()
 
     def _make_decoder(self) -> None:
-        message = _structure("Message", self._keys["messages"], {"created_time": str, "from": Raw})
+        looked_at = {"created_time": str, "from": Raw, **({"attachments": Raw} if self._files else {})}
+        message = _structure("Message", self._keys["messages"], looked_at)
         inner = msgspec.defstruct("Messages", [("data", list[message])], bases=(_List,))  # type: ignore[valid-type]
         typed = {
             "updated_time": str | int | float | None,
@@ -160,6 +163,8 @@ class FastReader:
             return None
         count = len(inner.data)
         if thread.message_count is UNSET or thread.message_count > count:
+            return None
+        if self._files and any(message.attachments is not UNSET for message in inner.data):
             return None
         times = [message.created_time for message in inner.data]
         if UNSET in times or UNSET in [message.sender for message in inner.data]:

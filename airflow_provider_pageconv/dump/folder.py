@@ -8,18 +8,22 @@ hands over as functions, which the engine lets run elsewhere.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow_provider_pageconv.dump.attaching import Attaching
 from airflow_provider_pageconv.dump.carrying import Carrier, Listed, asks_for_details
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, ClosedPart, Resumed, StagedPart
 from airflow_provider_pageconv.dump.destination import Destination
+from airflow_provider_pageconv.dump.downloads import Downloads, Job, MediaSource, Prepared, Result, prepare
 from airflow_provider_pageconv.dump.fast import FastReader
 from airflow_provider_pageconv.dump.listing import Listing
 from airflow_provider_pageconv.dump.manifest import describe
+from airflow_provider_pageconv.dump.media import MEDIA
 from airflow_provider_pageconv.dump.output import Output
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Phase
@@ -36,6 +40,7 @@ from airflow_provider_pageconv.graph.errors import (
     GraphTransientError,
     GraphUnavailableError,
 )
+from airflow_provider_pageconv.graph.media_client import Watch
 from airflow_provider_pageconv.graph.paging import Pager
 from airflow_provider_pageconv.graph.protocol import Answer, PageReader, Request
 from airflow_provider_pageconv.times import iso, moment, round_up, utc
@@ -89,6 +94,8 @@ class FolderExport:
     :param now: the monotonic clock's present.
     :param replaces: whether there is a published export whose records are carried over.
     :param is_first: whether nothing is published, and no try of the run was before this one.
+    :param media: fetches the files of attachments; ``None``: they are not wanted.
+    :param staged: sizes of the files that earlier tries left in the staging area, by key.
     """
 
     def __init__(
@@ -105,6 +112,8 @@ class FolderExport:
         *,
         replaces: bool = False,
         is_first: bool = False,
+        media: MediaSource | None = None,
+        staged: Mapping[str, int] | None = None,
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -116,6 +125,9 @@ class FolderExport:
         self._checkpoints = checkpoints
         self._parts: list[StagedPart] = resumed.parts
         self._earlier = len(resumed.parts)
+        self._media, self._staged = media, staged or {}
+        self._downloads: Downloads | None = None
+        self._preparing = False
         self._output = Output(
             self.progress,
             scratch=scratch,
@@ -125,13 +137,17 @@ class FolderExport:
             compression=spec.compression,
             max_part_records=spec.max_part_records,
             asks_for_details=asks_for_details(spec),
+            attached=self._attached if media is not None else None,
         )
+        if media is not None:
+            store, staging = destination.store, destination.staging
+            self._downloads = Downloads(media, self.progress, store, staging, scratch, self._output.fetched)
         self._scratch = scratch
         self._whole = scratch / f"whole-{folder}"
         self._note_whole(resumed.whole)
         query = list_query(spec, folder).dropping(self.progress.dropped)
         self._pager = Pager(query, spec.page_size, self.progress.walk.pager)
-        self._fast = FastReader(query, self._pager.nested)
+        self._fast = FastReader(query, self._pager.nested, files=media is not None)
         scope, self._listing = self._rules()
         self._readers = Readers(spec, self.progress, scope, self._output, resumed.seen, self._ids_of_list)
         left = self._readers.resume(resumed.readings, resumed.read)
@@ -166,9 +182,14 @@ class FolderExport:
         return self.phase is not Phase.WALK
 
     @property
+    def _has_looked(self) -> bool:
+        """Whether all that there is to be asked of the API was asked."""
+        return self.needs_no_call and (self.progress.looked or self.spec.keep_deleted or self.spec.overwrite)
+
+    @property
     def is_read(self) -> bool:
         """Whether all that is to be published is known."""
-        return self.needs_no_call and (self.progress.looked or self.spec.keep_deleted or self.spec.overwrite)
+        return self._has_looked and not self.is_fetching
 
     @property
     def needs_no_call(self) -> bool:
@@ -274,7 +295,7 @@ class FolderExport:
         query, nested = self._pager.query, self._pager.nested
         assert isinstance(query, ConversationsQuery)
         if self._fast.query != query or self._fast.nested != nested:
-            self._fast = FastReader(query, nested)
+            self._fast = FastReader(query, nested, files=self._media is not None)
         return self._fast.read
 
     def _take_list(self, ask: Ask, answer: Answer, times: Moments, fetched_at: str) -> None:
@@ -354,6 +375,70 @@ class FolderExport:
             **facts,
         )
 
+    # ---- the files of attachments
+
+    def _attached(self, message: Mapping[str, Any]) -> bool:
+        assert self._downloads is not None
+        return self._downloads.add(message)
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether files of attachments are still to be fetched, as far as anybody knows."""
+        return self._downloads is not None and not self._downloads.is_done
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether it is known what earlier tries and exports left."""
+        return self._downloads is not None and self._downloads.is_prepared
+
+    @property
+    def files_waiting(self) -> int:
+        """How many files are still to be fetched."""
+        return self._downloads.waiting if self._downloads is not None else 0
+
+    def prepare(self) -> Callable[[], Prepared] | None:
+        """What finds out which files earlier tries and the replaced export left; once, else ``None``."""
+        media, spec, destination, scratch = self._media, self.spec, self.destination, self._scratch
+        if media is None or self._preparing:
+            return None
+        self._preparing = True
+        carrier, parts, staged, left = self._carrier(), self._parts[: self._earlier], self._staged, spec.people.left_out
+
+        def look(published: Mapping[str, Any] | None) -> Prepared:
+            predecessor = None if spec.overwrite else published
+            return prepare(carrier.records, parts, staged, destination.staging, predecessor, scratch, media.rules, left)
+
+        return lambda: destination.steadily(look)
+
+    def prepared(self, found: Prepared) -> None:
+        """Files may be fetched from now on."""
+        assert self._downloads is not None
+        self._downloads.prepared(found)
+
+    def file_at(self) -> float:
+        """From when on there is a file to be fetched, by the monotonic clock."""
+        return self._downloads.next_at() if self._downloads is not None else float("inf")
+
+    def start_file(self) -> tuple[Job, Callable[[Watch], Result]]:
+        """Begin to fetch one; what is returned does it elsewhere."""
+        assert self._downloads is not None
+        job = self._downloads.take()
+        return job, self._downloads.work(job)
+
+    def got_file(self, job: Job, result: Result, now: float) -> None:
+        """Take what came of it.
+
+        :param now: the monotonic clock's present.
+        """
+        assert self._downloads is not None
+        self._downloads.got(job, result, now)
+        self._changed = True
+
+    def leave_file(self) -> None:
+        """Nobody waits for one any more."""
+        assert self._downloads is not None
+        self._downloads.put_back()
+
     # ---- what the store does
 
     def save_due_at(self) -> float:
@@ -414,7 +499,7 @@ class FolderExport:
 
     def look(self) -> Callable[[], list[str]] | None:
         """Where what is gone is to leave: what finds out which conversations the walk should have met; once, else ``None``."""
-        if not self.needs_no_call or self.is_read or self._looking:
+        if not self.needs_no_call or self._has_looked or self._looking:
             return None
         self._looking = True
         carrier, destination = self._carrier(), self.destination
@@ -437,7 +522,15 @@ class FolderExport:
         listed = Listed(self._whole, gone, moment(self.progress.began))
         destination = self.destination
         parts, staging = list(self._parts), destination.staging
-        return Carrier(self.spec, destination.store, staging, self._scratch, parts, listed, earlier=self._earlier)
+        media = self._attaching if self._media is not None else None
+        store, scratch, earlier = destination.store, self._scratch, self._earlier
+        return Carrier(self.spec, store, staging, scratch, parts, listed, earlier=earlier, media=media)
+
+    def _attaching(self) -> AbstractContextManager[Attaching]:
+        assert self._media is not None
+        destination = self.destination
+        stream = destination.place.stream(MEDIA)
+        return Attaching.at(self._media.rules, stream, self.progress.export_id, destination.staging, self._scratch)
 
     def publish(self, now: float, stopped: Callable[[], bool]) -> Callable[[], dict[str, Any]]:
         """Describe what was exported; what is returned publishes it, and returns the manifest.
@@ -458,3 +551,5 @@ class FolderExport:
     def discard(self) -> None:
         """Leave what is not finished."""
         self._output.discard()
+        if self._downloads is not None:
+            self._downloads.close()

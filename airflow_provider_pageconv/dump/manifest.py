@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
+from airflow_provider_pageconv.graph.media import SAYS, Reason
 from airflow_provider_pageconv.graph.protocol import version_note
 from airflow_provider_pageconv.times import iso, moment
 
@@ -24,6 +26,8 @@ _COUNTED = (
     "messages_carried",
     "conversations_unavailable",
     "messages_unavailable",
+    "media_files",
+    "media_bytes",
 )
 """What of a manifest counts records of its files."""
 
@@ -77,6 +81,7 @@ def describe(
         "pseudonym_fingerprint": fingerprint,
         "erased_at": None,
         "retained_since": None,
+        "download_attachments": spec.downloads,
         "truncated_edges": dict(progress.truncated),
         "file_format": spec.file_format,
         "compression": spec.compression,
@@ -124,6 +129,9 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
         "conversations_carried": carried.conversations,
         "messages_carried": carried.messages,
         "messages_gone": carried.gone,
+        "media_files": len(carried.media.files),
+        "media_bytes": sum(file.bytes for file in carried.media.files),
+        "media_failed": dict(sorted(carried.media.failed.items())),
     }
     return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}
 
@@ -139,6 +147,9 @@ class Went(Protocol):
     messages_unavailable: int
     expected: int
     incomplete: set[str]
+    media_files: int
+    media_bytes: int
+    media_failed: Counter[str]
 
 
 def recounted(manifest: Mapping[str, Any], went: Went) -> dict[str, Any]:
@@ -151,6 +162,11 @@ def recounted(manifest: Mapping[str, Any], went: Went) -> dict[str, Any]:
         made[name] = max(0, int(manifest.get(name) or 0) - getattr(went, name))
     # Which messages these were, nobody wrote down.
     made["messages_gone"] = min(int(manifest.get("messages_gone") or 0), made["messages_carried"])
+    failed = {
+        reason: number - went.media_failed.get(reason, 0)
+        for reason, number in (manifest.get("media_failed") or {}).items()
+    }
+    made["media_failed"] = {reason: number for reason, number in failed.items() if number > 0}
     if manifest.get("messages_expected") is not None:
         made["messages_expected"] = max(0, manifest["messages_expected"] - went.expected)
     incomplete = manifest.get("conversations_incomplete_ids") or []
@@ -189,6 +205,9 @@ def _count_warnings(made: Mapping[str, Any], threads_undated: int) -> Iterator[s
         )
     if number := made["conversations_incomplete"]:
         yield f"{_many(number, 'conversation')} gave fewer messages than message_count says."
+    if failed := made["media_failed"]:
+        why = ", ".join(f"{number} ({_said(reason)})" for reason, number in failed.items())
+        yield f"{_many(sum(failed.values()), 'file')} of attachments could not be had: {why}."
     if made["messages_carried"] or made["conversations_carried"]:
         yield (
             f"{_many(made['conversations_carried'], 'conversation')} and {_many(made['messages_carried'], 'message')} were "
@@ -235,6 +254,11 @@ def _warnings(spec: Spec, progress: Progress, query: ConversationsQuery) -> list
         for path, count in sorted(progress.truncated.items())
     ]
     return warnings
+
+
+def _said(reason: str) -> str:
+    """A reason in words; one of a later version as it stands there."""
+    return SAYS[Reason(reason)] if reason in set(Reason) else reason
 
 
 def _many(number: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from msgspec import UNSET
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart
 from airflow_provider_pageconv.dump.fast import ending, write
 from airflow_provider_pageconv.dump.formats import PartWriter
+from airflow_provider_pageconv.dump.media import FETCHED, LINKED
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, line, worth
@@ -28,6 +29,7 @@ class Output:
     :param progress: what is counted, and the export's id.
     :param marks: what every record gets beside its node: Page, platform, folder.
     :param asks_for_details: whether more of messages than their ids and times is asked for.
+    :param attached: has the files of a message fetched, and says whether it has any; ``None`` where they are not wanted.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Output:
         compression: str,
         max_part_records: int,
         asks_for_details: bool,
+        attached: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> None:
         self._progress = progress
         self._scratch, self._packing = scratch, packing
@@ -48,6 +51,7 @@ class Output:
         self._file_format, self._compression = file_format, compression
         self._max_part_records = max_part_records
         self._asks_for_details = asks_for_details
+        self._attached = attached
         self._writers: dict[tuple[str, str], PartWriter] = {}
         self._closed: list[ClosedPart] = []
 
@@ -97,6 +101,8 @@ class Output:
             reading.thread.exported += 1
             self._note_truncated(MESSAGES, row.truncated)
             kind = "" if worth(record, asks_for_details=self._asks_for_details) == SETTLED else "bare"
+            if self._attached is not None and self._attached(record):
+                kind = kind or LINKED
         else:
             kind = "unowed"
         self._write(MESSAGES, kind, line(record))
@@ -107,6 +113,10 @@ class Output:
         :param whole: whether nothing of it is to be published.
         """
         self._write(CONVERSATIONS, "left", line({"id": thread, "whole": whole}))
+
+    def fetched(self, told: Mapping[str, Any]) -> None:
+        """Note what came of a link."""
+        self._write(MESSAGES, FETCHED, line(told))
 
     def _note_truncated(self, stream: str, truncated: Mapping[str, int]) -> None:
         for path, count in truncated.items():

@@ -103,6 +103,21 @@ class Walk:
 
 
 @dataclass
+class Media:
+    """What came of links to files.
+
+    :param files: that were fetched.
+    :param there: that the replaced export has already.
+    :param failed: that could not be had.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    there: int = 0
+    failed: int = 0
+
+
+@dataclass
 class Progress:
     """The state of a folder's export, of a size that does not grow.
 
@@ -139,6 +154,7 @@ class Progress:
     waited_seconds: float = 0.0
     waiting: Waiting = field(default_factory=Waiting)
     graph_version: str | None = None
+    media: Media = field(default_factory=Media)
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
@@ -154,5 +170,6 @@ class Progress:
                 "walk": Walk.read(document["walk"]),
                 "counts": Counts(**document["counts"]),
                 "waiting": Waiting(**document["waiting"]),
+                "media": Media(**document.get("media", {})),
             }
         )

@@ -90,6 +90,7 @@ class Publication:
                 published,
                 self._may_publish,
                 overwrite=self.spec.overwrite,
+                media=carried.media.files,
             )
             if manifest is not None:
                 destination.tidy()
@@ -150,6 +151,7 @@ def refuse_replacement(spec: Spec, folder: str, destination: Destination, publis
     query = list_query(spec, folder)
     inner = query.message_fields.expressions if query.message_fields else None
     destination.refuse_replacement(published, {CONVERSATIONS: query.fields.expressions, MESSAGES: inner})
+    destination.refuse_fewer_files(published, downloads=spec.download_attachments)
     destination.refuse_other_pseudonyms(published, *spec.hides)
     if spec.people.left_out is not None:
         destination.refuse_nameless(published)

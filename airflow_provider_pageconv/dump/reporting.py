@@ -38,6 +38,7 @@ class Stage(str, Enum):
     LISTS = "lists"
     HEADS = "heads"
     HISTORIES = "histories"
+    FILES = "files"
     CARRYING = "carrying over"
     PUBLISHING = "publishing"
     PUBLISHED = "published"
@@ -55,8 +56,8 @@ _OF_PHASE = {
 
 
 def stage_of_list(folder: FolderExport) -> Stage:
-    """The stage of a folder that is still asked about."""
-    return _OF_PHASE[folder.phase]
+    """The stage of a folder that is still asked about, or whose files are still fetched."""
+    return Stage.FILES if folder.needs_no_call and folder.is_fetching else _OF_PHASE[folder.phase]
 
 
 class Reporter:

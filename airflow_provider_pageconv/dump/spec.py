@@ -30,6 +30,10 @@ class Spec:
     :param exclude_fields: names of fields that are not asked for.
     :param exclude_user_ids: ids of people who are left out, as the API gives them.
     :param own_ids: ids that the Page itself writes under, beside ``page_id``.
+    :param download_attachments: whether the files behind the links of attachments are fetched.
+    :param max_attachment_bytes: of the largest of them; ``None`` for any size.
+    :param attachment_kinds: patterns of the MIME types that are wanted; ``None`` for all.
+    :param media_hosts: the hosts that they are fetched from, and those below them.
     :param on_empty: what to do where the API lists no thread at all: ``ok``, ``warn`` or ``fail``.
     :param api_version: the version that is asked for, such as ``v26.0``.
     :param notes: what was found before the first call and belongs into every manifest.
@@ -54,6 +58,10 @@ class Spec:
     exclude_fields: tuple[str, ...] = ()
     exclude_user_ids: Set[str] = field(default=frozenset(), repr=False)
     own_ids: tuple[str, ...] = ()
+    download_attachments: bool = False
+    max_attachment_bytes: int | None = None
+    attachment_kinds: tuple[str, ...] | None = None
+    media_hosts: tuple[str, ...] = ()
     on_empty: str = "warn"
     api_version: str | None = None
     notes: tuple[str, ...] = ()
@@ -93,6 +101,14 @@ class Spec:
         pseudonyms = self.people.pseudonyms
         return list(self.pseudonymize), pseudonyms.fingerprint if pseudonyms else None
 
+    @property
+    def downloads(self) -> dict[str, Any] | None:
+        """Which files are fetched, as a manifest says it; ``None`` where none are."""
+        if not self.download_attachments:
+            return None
+        kinds = None if self.attachment_kinds is None else list(self.attachment_kinds)
+        return {"max_attachment_bytes": self.max_attachment_bytes, "attachment_kinds": kinds}
+
     @cached_property
     def thread_fields(self) -> Fields:
         """The fields to ask for of conversations."""
@@ -116,9 +132,12 @@ class Spec:
         for name in ("on_empty", "api_version", "notes", "pseudonym_key", "exclude_user_ids", "own_ids"):
             del deciding[name]
         deciding["pseudonym_fingerprint"] = self.hides[1]
-        for name in ("pseudonymize", "exclude_fields", "pseudonym_fingerprint"):
+        for name in ("pseudonymize", "exclude_fields", "pseudonym_fingerprint", "download_attachments"):
             if not deciding[name]:
                 del deciding[name]  # as it was before there was any
+        if not self.download_attachments:
+            for name in ("max_attachment_bytes", "attachment_kinds", "media_hosts"):
+                del deciding[name]
         if self.schema_version is not None:
             deciding["schema_version"] = self.schema_version
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ _COUNTS = (
     "conversations_carried",
     "messages_carried",
     "messages_gone",
+    "media_files",
+    "media_bytes",
 )
 _SUMS = (*_COUNTS, "files", "bytes", "api_calls")
 
@@ -43,6 +46,7 @@ class Outcome:
         return {
             **{key: self.manifest.get(key, 0) for key in _COUNTS},
             "messages_expected": self.manifest.get("messages_expected"),
+            "media_failed": dict(self.manifest.get("media_failed") or {}),
             "files": len(files),
             "bytes": sum(file["bytes"] for file in files),
             "api_calls": int(self.manifest["api_calls"]),
@@ -72,6 +76,7 @@ def summary(spec: Spec, destination: str, outcomes: Mapping[str, Outcome]) -> di
         "manifests": [outcome.manifest_path for outcome in outcomes.values()],
         **{key: sum(numbers[key] for numbers in folders.values()) for key in _SUMS},
         "messages_expected": None if None in expected else sum(expected),
+        "media_failed": dict(sum((Counter(numbers["media_failed"]) for numbers in folders.values()), Counter())),
         # The folders of a task wait together.
         "waited_seconds": max((numbers["waited_seconds"] for numbers in folders.values()), default=0.0),
         "folders": folders,

@@ -51,6 +51,10 @@ class Workers:
             self._thread(lambda: self._run_works(self._lanes[lane]), f"export-{lane.value}")
         self._lanes[lane].put((number, work))
 
+    def fetch(self, number: int, work: Callable[[], Any]) -> None:
+        """Run a function at once, in a thread of its own; one that nobody waits for any more ends when it comes back."""
+        self._thread(lambda: self._run_work(number, work), "export-file")
+
     def next(self, timeout: float) -> Event | None:
         """The next event of a call that is not abandoned, or of a function."""
         try:
@@ -108,9 +112,11 @@ class Workers:
 
     def _run_works(self, works: queue.SimpleQueue[tuple[int, Callable[[], Any]] | None]) -> None:
         while (taken := works.get()) is not None:
-            number, work = taken
-            try:
-                result = work()
-            except BaseException as error:  # noqa: BLE001 - it is the owner's to judge
-                result = error
-            self._events.put(Event(number, result))
+            self._run_work(*taken)
+
+    def _run_work(self, number: int, work: Callable[[], Any]) -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is the owner's to judge
+            result = error
+        self._events.put(Event(number, result))

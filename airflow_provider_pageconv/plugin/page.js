@@ -126,7 +126,7 @@ const TASK_WORDS = {
 };
 
 // What a task or a folder is at, in words for who has not read the code.
-const PHASES = { lists: "walking the lists", heads: "reading the lists again", histories: "reading long conversations" };
+const PHASES = { lists: "walking the lists", heads: "reading the lists again", histories: "reading long conversations", files: "fetching files" };
 const phaseOf = (phase) => PHASES[phase] ?? phase;
 
 /** What an export does just now, in words, with the palette of its kind. */

@@ -9,6 +9,7 @@ from airflow_provider_pageconv.sandbox.clock import Clock
 from airflow_provider_pageconv.sandbox.faults import KINDS, Fault
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import Limits
+from airflow_provider_pageconv.sandbox.media import TROUBLES, Media, Trouble
 from airflow_provider_pageconv.sandbox.nodes import FOLDERS, Message, Person, Thread
 from airflow_provider_pageconv.sandbox.page import Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest
@@ -17,14 +18,17 @@ from airflow_provider_pageconv.sandbox.serving import Sandbox
 __all__ = [
     "FOLDERS",
     "KINDS",
+    "TROUBLES",
     "Clock",
     "Fault",
     "Life",
     "Limits",
+    "Media",
     "Message",
     "Page",
     "Person",
     "RecordedRequest",
     "Sandbox",
     "Thread",
+    "Trouble",
 ]

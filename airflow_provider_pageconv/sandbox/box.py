@@ -28,6 +28,7 @@ from airflow_provider_pageconv.sandbox.graph_api import (
 )
 from airflow_provider_pageconv.sandbox.life import Life, LifeBook
 from airflow_provider_pageconv.sandbox.limits import APP_CODES, USAGE_HEADERS, Account, Limits, Share, usage_headers
+from airflow_provider_pageconv.sandbox.media import Media
 from airflow_provider_pageconv.sandbox.nodes import INSTAGRAM, MESSENGER
 from airflow_provider_pageconv.sandbox.page import ORDERS, Page
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
@@ -105,6 +106,8 @@ class Box:
     :param usage_headers: which are sent, of "app", "business", "page"; True = the first two, False = none.
     :param faults: faults ordered from the start.
     :param life: events ordered from the start.
+    :param media: how the files behind the links of attachments are served, with which the links lead here; True: all of
+        them well. Else the links are those of Meta's hosts, and nobody serves them.
     :param port: where a server of it is to listen; 0 = a free one.
     :param quiet: False prints a line for every request, without its query.
     """
@@ -160,6 +163,7 @@ class Box:
         faults: Iterable[Fault] = (),
         life: Iterable[Life] = (),
         port: int = 0,
+        media: Media | bool = False,
         quiet: bool = True,
     ) -> None:
         one_of("cursor_style", cursor_style, ("anchored", "offset"))
@@ -232,7 +236,8 @@ class Box:
             requests_every=requests_every,
         )
         cursors = Cursors(seed, cursor_style)
-        self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()))
+        files = Media() if media is True else (media or None)
+        self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()), files)
         self.derived_token = self.api.derived_token(self.page)
         for page in self.pages.values():
             self.add_token(self.api.derived_token(page), page)
@@ -255,6 +260,11 @@ class Box:
         self._traces = _Counter()
 
     # ---- what tests ask
+
+    @property
+    def media(self) -> Media | None:
+        """The files behind the links, where they are served; how can be changed live."""
+        return self.api.media
 
     def forget(self) -> None:
         """Clear the record of requests."""

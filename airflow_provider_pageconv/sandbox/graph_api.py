@@ -22,6 +22,7 @@ from airflow_provider_pageconv.sandbox.cursors import Cursors, Places, Rows
 from airflow_provider_pageconv.sandbox.encoding import EncodedRow, dumps
 from airflow_provider_pageconv.sandbox.errors import GraphApiError
 from airflow_provider_pageconv.sandbox.fields import Field, parse_fields
+from airflow_provider_pageconv.sandbox.media import Media
 from airflow_provider_pageconv.sandbox.nodes import FOLDERS, INSTAGRAM, INSTAGRAM_FOLDER, MESSENGER, Message, Thread
 from airflow_provider_pageconv.sandbox.page import Page
 from airflow_provider_pageconv.sandbox.rows import MessageRows, ThreadRows
@@ -163,12 +164,14 @@ class GraphApi:
         cursors: Cursors,
         rules: Rules,
         now: Callable[[], float],
+        media: Media | None = None,
     ) -> None:
         self.pages = pages
         self.accesses = {access.token: access for access in accesses}
         self.cursors = cursors
         self.rules = rules
         self._now = now
+        self.media = media
         self._encoded: dict[Hashable, EncodedRow] = {}
 
     def derived_token(self, page: Page) -> str:
@@ -300,9 +303,9 @@ class GraphApi:
                     raise errors.usual(9000001)
                 message = found[0].messages[found[1]]
                 if edge is None:
-                    node = self._shown(message, message.node())
+                    node = self._linked(at, self._shown(message, message.node()))
                     return self._expand(at, "Message", node, self._asked(at, "Message"))
-                return self._inner_edge(at, "Message", message.node(), edge)
+                return self._inner_edge(at, "Message", self._linked(at, message.node()), edge)
         raise errors.not_found(ident)
 
     def _needs_page_token(self, at: _Context, page: Page) -> None:
@@ -501,6 +504,10 @@ class GraphApi:
             return node
         return {**node, "created_time": TIME_FORMS[self.rules.time_form](message.created), **(message.shown or {})}
 
+    def _linked(self, at: _Context, node: dict[str, Any]) -> dict[str, Any]:
+        """Return a message's node with its links leading here, where the files behind them are served."""
+        return node if self.media is None else self.media.of(node, at.call.base, int(self._now()))
+
     def _expand(self, at: _Context, node_type: str, node: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
         """Return the fields that were asked for and are there, and always the id."""
         made: dict[str, Any] = {}
@@ -616,7 +623,9 @@ class GraphApi:
         if page.is_touched(serial):
             return EncodedRow(dumps(self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)))
         asked = at.call.params.get("fields")
-        question = (page.id, serial, asked, at.version, at.access.token, at.call.base, self.rules.of_rows())
+        media = self.media
+        links = None if media is None else (id(media), None if media.dies_after is None else int(self._now()))
+        question = (page.id, serial, asked, at.version, at.access.token, at.call.base, self.rules.of_rows(), links)
         row = self._encoded.get(question)
         if row is None:
             row = EncodedRow(dumps(self._thread_node(at, page, page.thread_at(serial), fields, as_row=True)))
@@ -638,7 +647,7 @@ class GraphApi:
 
         def row(place: int) -> dict[str, Any]:
             message = messages[place]
-            node = self._shown(message, self.visible(message, place))
+            node = self._linked(at, self._shown(message, self.visible(message, place)))
             return self._expand(at, "Message", node, fields)
 
         return self._edge(

@@ -13,6 +13,7 @@ from airflow_provider_pageconv.sandbox import values
 from airflow_provider_pageconv.sandbox.faults import KINDS
 from airflow_provider_pageconv.sandbox.life import Life
 from airflow_provider_pageconv.sandbox.limits import APP_CODES, LIMIT_CODES, Limits
+from airflow_provider_pageconv.sandbox.media import TROUBLES, Media
 from airflow_provider_pageconv.sandbox.page import ORDERS
 from airflow_provider_pageconv.sandbox.rules import CHOICES
 from airflow_provider_pageconv.sandbox.serving import Sandbox
@@ -213,6 +214,23 @@ def parser() -> argparse.ArgumentParser:
     )
     api.add_argument("--garbled-usage", action="store_true", help="cut the usage headers in the middle")
     api.add_argument("--verbose", action="store_true", help="print a line for every request, without its query")
+    files = made.add_argument_group("files behind links")
+    files.add_argument("--media", action="store_true", help="serve the files of attachments: their links lead here")
+    files.add_argument(
+        "--media-dies-after",
+        type=number(1, 1_000_000_000),
+        metavar="SECONDS",
+        help="how long such a link is good; for good if left out",
+    )
+    files.add_argument(
+        "--media-fault",
+        type=values.media_fault,
+        action="append",
+        default=[],
+        metavar="K=V,…",
+        help="what is wrong with every so many files; may be repeated: kind=, every=, times= (so many answers), location=, "
+        "seconds=. Kinds: " + ", ".join(TROUBLES),
+    )
     limits = made.add_argument_group("limits")
     limits.add_argument("--limit-calls", type=whole(0), metavar="N", help="calls in the window, then refusals")
     limits.add_argument("--limit-window", type=window, default=60, metavar="SECONDS", help="the window")
@@ -290,6 +308,8 @@ def at_odds(options: argparse.Namespace) -> Iterator[str]:
             yield f"--{name}-pages names Pages from 1 to {options.pages} (--pages), not {beyond[0]}"
     if options.require_proof and not options.app_secret:
         yield "--require-proof needs an --app-secret"
+    if (options.media_dies_after or options.media_fault) and not options.media:
+        yield "--media-dies-after and --media-fault need --media"
     if options.token == options.user_token:
         yield f"--token and --user-token are two tokens, not {options.token!r} both"
 
@@ -333,6 +353,7 @@ def sandbox(options: argparse.Namespace) -> Sandbox:
         usage_headers=options.usage_headers,
         faults=options.fault,
         life=[Life("any", p=options.life)] if options.life else [],
+        media=Media(options.media_dies_after, options.media_fault) if options.media else False,
         port=options.port,
         quiet=not options.verbose,
     )

@@ -18,7 +18,9 @@ from airflow_provider_pageconv.sandbox import control
 from airflow_provider_pageconv.sandbox.box import Box
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.graph_api import Call, split_version
+from airflow_provider_pageconv.sandbox.media import HUGE, PREFIX, Trouble
 from airflow_provider_pageconv.sandbox.record import RecordedRequest, Reply, edge_of
+from airflow_provider_pageconv.sandbox.times import epoch
 
 _MOST_BODY = 16 * 2**20
 
@@ -101,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._control(parts.path, dict(parse_qsl(parts.query)), body)
             return
         box = self.server.box
+        if parts.path.startswith(PREFIX) and box.media is not None:
+            self._media(parts.path, dict(parse_qsl(parts.query)))
+            return
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
         version, path = split_version(unquote(parts.path))
         scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
@@ -138,6 +143,50 @@ class _Handler(BaseHTTPRequestHandler):
             answer, status = {"error": str(error)}, 400
         headers = [("Content-Type", "application/json"), ("Date", self.date_time_string())]
         self._send(status, headers, json.dumps(answer).encode())
+
+    # ---- the files behind links
+
+    def _media(self, path: str, query: dict[str, str]) -> None:
+        box = self.server.box
+        assert box.media is not None
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with box.lock:
+            reply = box.media.answer(path, query, headers, int(epoch(box.clock())))
+        trouble, kind = reply.trouble, reply.trouble.kind if reply.trouble else ""
+        if kind == "stall":
+            self.server.ending.wait(3600.0)
+            self.close_connection = True
+        elif kind == "reset":
+            self._reset()
+        elif kind in ("huge", "endless"):
+            self._send_zeros(reply.headers, endless=kind == "endless")
+        elif kind == "short":
+            self._send(reply.status, reply.headers, reply.body, length=2 * len(reply.body))
+            self.close_connection = True
+        elif trouble is not None:
+            self._send(reply.status, reply.headers, b"", length=len(reply.body))
+            self._trickle(reply.body, trouble)
+        else:
+            self._send(reply.status, reply.headers, reply.body)
+
+    def _trickle(self, body: bytes, trouble: Trouble) -> None:
+        for byte in body:
+            if self.server.ending.wait(trouble.seconds):
+                self.close_connection = True
+                return
+            self.wfile.write(bytes([byte]))
+
+    def _send_zeros(self, headers: list[tuple[str, str]], *, endless: bool) -> None:
+        """Send 2 GB of them, or as many as are taken by whoever asked; such a body ends with the connection."""
+        self.close_connection = True
+        lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers)]
+        lines += ["Transfer-Encoding: chunked"] if endless else [f"Content-Length: {HUGE}"]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        size, sent = 2**20, 0
+        piece = b"%x\r\n%s\r\n" % (size, bytes(size)) if endless else bytes(size)
+        while (endless or sent < HUGE) and not self.server.ending.is_set():
+            self.wfile.write(piece)
+            sent += size
 
     # ---- what goes back
 
@@ -186,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _deliver_reset(self, reply: Reply, record: RecordedRequest, fault: Fault) -> None:  # noqa: ARG002
         record.code = None
+        self._reset()
+
+    def _reset(self) -> None:
         # Without lingering, closing sends RST. Shutting down first, as socketserver would, sends FIN.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_pageconv.sandbox.faults import Fault
 from airflow_provider_pageconv.sandbox.graph_api import NODE_FIELDS
 from airflow_provider_pageconv.sandbox.limits import USAGE_HEADERS
+from airflow_provider_pageconv.sandbox.media import Trouble
 from airflow_provider_pageconv.sandbox.nodes import FOLDERS
 from airflow_provider_pageconv.sandbox.rules import CHOICES, LEAST, MOST
 from airflow_provider_pageconv.sandbox.times import epoch
@@ -199,6 +200,13 @@ def _fault(text: str) -> Fault:
         raise _PartError(str(error)) from None
 
 
+def _media_fault(text: str) -> Trouble:
+    try:
+        return Trouble.parse(text)
+    except ValueError as error:
+        raise _PartError(str(error)) from None
+
+
 def _either(names: Iterable[object]) -> str:
     """Return names as a list of alternatives."""
     *others, last = map(str, names)
@@ -218,3 +226,4 @@ latency = Value(
 refused_field = Value("a field by the type of its node, such as UnifiedThread.wallpaper", _refused_field)
 rule = Value(f"NAME=VALUE, where NAME is {_either(RULES)}", _rule)
 fault = Value("a fault", _fault)
+media_fault = Value("what is wrong with files", _media_fault)

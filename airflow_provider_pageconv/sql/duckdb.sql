@@ -439,7 +439,7 @@ WITH items AS (
 nodes AS (
     SELECT *, json_transform(item, '{
         "id": "VARCHAR", "type": "VARCHAR", "name": "VARCHAR", "title": "VARCHAR", "mime_type": "VARCHAR", "size": "BIGINT",
-        "url": "VARCHAR", "file_url": "VARCHAR", "image_data": "JSON", "video_data": "JSON", "generic_template": "JSON"
+        "url": "VARCHAR", "file_url": "VARCHAR", "image_data": "JSON", "video_data": "JSON", "generic_template": "JSON", "_media": "JSON"
     }') AS node
     FROM items
     WHERE json_type(item) = 'OBJECT'
@@ -465,6 +465,9 @@ SELECT
     ) AS kind,
     coalesce(node.name, node.title, node.generic_template ->> '$.title') AS name, node.mime_type, node.size,
     link, pageconv_link_end(link) AS link_ends,
+    node._media ->> '$.path' AS media_path, node._media ->> '$.sha256' AS media_sha256,
+    TRY_CAST(node._media ->> '$.bytes' AS BIGINT) AS media_bytes, node._media ->> '$.type' AS media_type,
+    node._media ->> '$.error' AS media_error,
     _conversation_id, created_time, from_id, _platform, _page_id, _folder, window_name, _fetched_at, _export_id, _carried,
     item AS record
 FROM linked;

@@ -93,7 +93,7 @@ def covered_by(test: str) -> list[Block]:
 @pytest.fixture
 def box(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A Page that has all that the examples are about, behind the default connection."""
-    with Sandbox(conversations=40, instagram=20, messages=25) as running:
+    with Sandbox(conversations=40, instagram=20, messages=25, media=True) as running:
         monkeypatch.setenv(CONNECTION, connection(running, pseudonym_secret="long and random"))
         yield running
 
@@ -188,6 +188,14 @@ def check_people_left_out(place: Destination, box: Sandbox) -> None:
     assert person(box) not in found
 
 
+def check_files(place: Destination, box: Sandbox) -> None:
+    rows = [row for one in place.records("messages") for row in one.get("attachments", {}).get("data", ())]
+    found = [row["_media"] for row in rows if "path" in row.get("_media", {})]
+    assert found
+    assert {one["type"] for one in found} <= {"image/jpeg", "application/pdf"}
+    assert {one["path"] for one in found} == set(place.names("media"))
+
+
 CHECKS = {
     "Instagram": check_instagram,
     "Conversations without messages": check_without_messages,
@@ -196,6 +204,7 @@ CHECKS = {
     "Parquet": check_parquet,
     "One person": check_person,
     "Pseudonyms": check_pseudonyms,
+    "How to ask for them": check_files,
     "People who are left out": check_people_left_out,
 }
 

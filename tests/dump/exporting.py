@@ -24,6 +24,8 @@ from airflow_provider_pageconv.dump.workers import Workers
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphError, GraphTransientError
 from airflow_provider_pageconv.graph.limits import Policy
+from airflow_provider_pageconv.graph.media import MEDIA_HOSTS, MediaRules
+from airflow_provider_pageconv.graph.media_client import MediaClient
 from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.servers.destinations import Destination
@@ -96,7 +98,12 @@ def exporting(
     client = client or client_of(box)  # type: ignore[arg-type]
     if box:
         box.rules.date = "page"  # its clock stands still, and so does the export's
-    return Export(spec_of(box, **options), folders, client, store, policy or Policy(fail=True), settled=settled)
+    spec = spec_of(box, **options)
+    media = None
+    if spec.download_attachments:
+        rules = MediaRules.of(client._base_url, MEDIA_HOSTS, spec.max_attachment_bytes, spec.attachment_kinds)
+        media = MediaClient(rules, timeout=10)
+    return Export(spec, folders, client, store, policy or Policy(fail=True), settled=settled, media=media)
 
 
 def export(

@@ -26,6 +26,7 @@ FOLDERS = "a list of some of inbox, other, page_done, spam, each once; or None f
 MOMENT = "a datetime with a time zone, ISO 8601 text with one such as '2026-11-21T00:00:00Z', or None"
 FIELDS = "names of Graph API fields, such as 'id,participants', or None"
 COMPRESSION = "'gzip' or 'none' with 'jsonl', 'zstd' or 'gzip' or 'snappy' or 'none' with 'parquet', or None for the first of them"
+KINDS = "a list of MIME types such as ['image/*', 'application/pdf'], or None for all"
 NAIVE = datetime(2026, 11, 21)  # noqa: DTZ001 - that is the point
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -50,6 +51,9 @@ WRONG: list[tuple[str, Any, str]] = [
     *(("file_format", value, "'jsonl' or 'parquet'") for value in ("csv", None, "JSONL")),
     *(("compression", value, COMPRESSION) for value in ("lz4", "", False)),
     *(("overwrite", value, "True or False") for value in (0, "yes")),
+    *(("download_attachments", value, "True or False") for value in (1, "yes", None)),
+    *(("max_attachment_bytes", value, "a whole number, 1 or more, or None") for value in (0, -1, "100 MB", 1.5, True)),
+    *(("attachment_kinds", value, KINDS) for value in ([], "", "images", ["image"], ["*/*"], ["image/*; q=1"], [None], {"image/*"}, 7)),
     *(("on_rate_limit", value, "'reschedule' or 'defer' or 'wait' or 'fail'") for value in ("sleep", None)),
     *(("rate_limit_timeout", value, "a timedelta, 0 or longer") for value in (24, None)),
     *(("release_slot_after", value, "a timedelta longer than 0, or None") for value in (60, timedelta(0))),
@@ -300,3 +304,41 @@ def test_no_page_is_an_error_that_says_where_to_name_one(monkeypatch: pytest.Mon
 def test_right_parameters_are_taken(options: dict[str, Any]) -> None:
     """In all the forms that users write them."""
     operator(**{"destination": "file:///data", **options})
+
+
+NO_LINKS = "it is there that the links to files stand."
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"messages": False}, "download_attachments needs messages=True: attachments are those of messages."),
+        (
+            {"message_fields": "id,message"},
+            f"download_attachments needs attachments among message_fields, and not among exclude_fields: {NO_LINKS}",
+        ),
+        (
+            {"exclude_fields": ["attachments"]},
+            f"download_attachments needs attachments among message_fields, and not among exclude_fields: {NO_LINKS}",
+        ),
+        (
+            {"message_fields": "id,attachments{id,name,mime_type}"},
+            "download_attachments needs one of url, file_url, image_data, video_data inside attachments{…} of message_fields: "
+            + NO_LINKS,
+        ),
+    ],
+    ids=str,
+)
+def test_files_whose_links_are_not_asked_for_are_refused(options: dict[str, Any], sentence: str) -> None:
+    """When the DAG is parsed; without them the same is right."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        operator("file:///data", download_attachments=True, **options)
+    assert str(caught.value) == sentence
+    operator("file:///data", **options)
+
+
+def test_kinds_of_files_that_are_not_fetched_are_refused() -> None:
+    """Whoever names some wants them."""
+    with pytest.raises(ValueError, match=r"it takes None where download_attachments is not True"):
+        operator("file:///data", attachment_kinds=["image/*"])
+    operator("file:///data", download_attachments=True, attachment_kinds="Image/*", max_attachment_bytes=None)

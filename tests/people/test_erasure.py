@@ -448,7 +448,7 @@ def test_files_of_messages_that_go_go_with_them(tmp_path: Path) -> None:
     [manifest] = files.manifests().values()
     assert {file["path"] for file in manifest["files"] if file["stream"] == "media"} == kept
     assert set(files.names("media")) == kept
-    assert result["media"] == len(set(pointed.values()) - kept) > 0
+    assert result["media_files"] == len(set(pointed.values()) - kept) > 0
     assert_tidy(files)
 
 

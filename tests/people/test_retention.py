@@ -190,7 +190,7 @@ def test_files_of_messages_that_go_go_with_them(tmp_path: Path) -> None:
     result = retain(store_of(files))
     kept = {pointed[name] for name in by_id(files, "messages")}
     assert set(files.names("media")) == kept
-    assert result["media"] == len(set(pointed.values()) - kept) > 0
+    assert result["media_files"] == len(set(pointed.values()) - kept) > 0
     assert_tidy(files)
 
 

@@ -81,6 +81,8 @@ GRAPH_MAY_IMPORT = {
     "paging": {"edges", "errors", "fields", "protocol"},
     "failures": {"errors"},
     "client": {"errors", "failures", "pace", "protocol", "usage"},
+    "media": set(),
+    "media_client": {"media"},
     "access": {"errors", "tokens"},
     "tokens": {"edges", "errors", "paging", "protocol"},
 }
@@ -205,10 +207,10 @@ def test_what_moved_is_found_in_the_installed_airflow(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_only_the_client_does_http(name: str) -> None:
-    """One module to look into when something about a connection is odd, and one that knows the errors' names."""
+def test_only_the_clients_do_http(name: str) -> None:
+    """Two modules to look into when something about a connection is odd, and one that knows the errors' names."""
     libraries = {found.partition(".")[0] for found in imports(MODULES[name])}
-    if name not in ("graph.client", "graph.failures"):
+    if name not in ("graph.client", "graph.failures", "graph.media_client"):
         assert not libraries & {"requests", "urllib3", "httpx", "aiohttp"}
 
 

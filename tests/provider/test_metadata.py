@@ -126,7 +126,9 @@ class TestContent:
         (connection_type,) = info["connection-types"]
         fields = connection_type["conn-fields"]
         secrets = {"app_secret", "pseudonym_secret"}
-        assert set(fields) == {"page_id", "app_id", "api_version", "calls_per_second", "timeout"} | secrets
+        assert (
+            set(fields) == {"page_id", "app_id", "api_version", "calls_per_second", "timeout", "media_hosts"} | secrets
+        )
         assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == secrets
         assert all("null" in field["schema"]["type"] for field in fields.values())
 

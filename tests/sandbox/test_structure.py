@@ -15,7 +15,7 @@ PREFIX = f"{package.__name__}."
 LAYERS = (
     ("errors", "words", "times", "encoding", "clock"),
     ("cursors", "fields", "rules", "limits", "nodes"),
-    ("ids", "twists"),
+    ("ids", "twists", "media"),
     ("drawing",),
     ("rows",),
     ("page",),
