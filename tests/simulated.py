@@ -121,13 +121,14 @@ class SimulatedHands:
             except Exception as error:  # noqa: BLE001 - as the worker threads do
                 return error
 
-        if self._random is not None and self._random.random() < 0.5:
+        if self._random is not None and self._random.random() < self._loses:
+            self._files[number] = come
+            self._lost.add(number)  # and nothing of it ever arrives on the worker's disk
+        elif self._random is not None and self._random.random() < 0.5:
             came = come()
             self._files[number] = lambda: came
         else:
             self._files[number] = come
-        if self._random is not None and self._random.random() < self._loses:
-            self._lost.add(number)
         self.most_files_at_once = max(self.most_files_at_once, len(self._files))
 
     def next(self, timeout: float) -> Event | None:

@@ -46,7 +46,7 @@ from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.graph.names import PSEUDONYMS
-from airflow_provider_pageconv.sandbox import Fault, Life, Sandbox
+from airflow_provider_pageconv.sandbox import TROUBLES, Fault, Life, Sandbox, Trouble
 from tests.both_ways import difference
 from tests.chaos.verdict import counts_of
 from tests.chaos.world import (
@@ -59,6 +59,7 @@ from tests.chaos.world import (
     OneByOne,
     World,
     WorldClient,
+    WorldMedia,
     ids_in,
     moment,
     play,
@@ -107,6 +108,15 @@ QUIRKS = (
     "late arrivals",
 )
 MOST_TRIES = 60
+REASONS = {
+    **dict.fromkeys(("dead", "gone"), "expired"),
+    **dict.fromkeys(("huge", "endless"), "too_large"),
+    **dict.fromkeys(("short", "busy", "reset"), "unreachable"),
+    **dict.fromkeys(("stall", "trickle"), "too_slow"),
+    "redirect": "redirect",
+}
+"""What comes of what may be wrong with a file."""
+
 KEY = b"long and random"
 
 met: Counter[str] = Counter()
@@ -147,6 +157,7 @@ class Machine(RuleBasedStateMachine):
         parquet=SELDOM,
         hides=st.sampled_from([(), (), ("id", "email"), PSEUDONYMS]),
         groups=st.integers(0, 3),
+        files=st.sampled_from([False, False, True]),
     )
     def begin(
         self,
@@ -164,6 +175,7 @@ class Machine(RuleBasedStateMachine):
         parquet: bool,
         hides: tuple[str, ...],
         groups: int,
+        files: bool,
     ) -> None:
         self.random = random.Random(seed)
         self.folders = FOLDERS[:folders]
@@ -180,6 +192,7 @@ class Machine(RuleBasedStateMachine):
             date="page",
             # Where a walk stops at what is old, an order that does not show before it stops cannot be told.
             order="newest" if window == "days" else order,
+            media=files,
         )
         self.world = World(box, NOW + timedelta(hours=1))
         self.world.pass_time(0)
@@ -187,6 +200,11 @@ class Machine(RuleBasedStateMachine):
         since = NOW - timedelta(days=3) if window == "days" else None
         self.window = Window(since, until)
         self.page_size, self.counting, self.parquet = page_size, cursors == "offset", parquet
+        self.files = files
+        self.may_fail: set[str] = {"too_slow"}
+        """Reasons for which a file may be missing; now and then an answer never comes."""
+        self.had_files: dict[str, set[tuple[str, str]]] = {}
+        """By folder, the attachments whose files were published: message and attachment."""
         self.policy = Policy(stay=stay, timeout=timedelta(days=30))
         self.before: dict[str, Snapshot] = {}
         self.began: dict[str, datetime] = {}
@@ -276,6 +294,7 @@ class Machine(RuleBasedStateMachine):
         }
         # What is hidden is searched for in the files as they are.
         how = {"file_format": "parquet", "compression": "none" if self.hides else "zstd"} if self.parquet else {}
+        how |= {"download_attachments": self.files}
         how |= {"exclude_user_ids": frozenset(self.left_out), "pseudonymize": self.hides, "pseudonym_key": KEY}
         return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size, **how)
 
@@ -288,7 +307,8 @@ class Machine(RuleBasedStateMachine):
         self.from_nothing.append(len(self.world.box.requests))
         store, client = MemoryStore(self.world, crash), WorldClient(self.world, crash)
         hands = SimulatedHands(client.exchange, self.world, seed=self.random.randrange(2**32), loses=0.02)
-        export = Export(self.spec(), self.folders, client, store, self.policy)
+        media = WorldMedia(self.world, crash)
+        export = Export(self.spec(), self.folders, client, store, self.policy, media=media)
         try:
             export.export(hands)
         except Crashed:
@@ -300,6 +320,7 @@ class Machine(RuleBasedStateMachine):
             met.update(f"folder ended by {type(error).__name__}" for error in failed.errors.values())
         else:
             met["calls at once"] = max(met["calls at once"], hands.most_at_once)
+            met["files at once"] = max(met["files at once"], hands.most_files_at_once)
             return True
         return False
 
@@ -354,6 +375,30 @@ class Machine(RuleBasedStateMachine):
         p = 0.5 if partly and on == "messages" else None
         self.world.box.faults.add(Fault(code=100, subcode=33, on=on, at=at, times=500, p=p, lasts=lasts))
 
+    @precondition(lambda self: not self.done and self.files)
+    @rule(
+        kind=st.sampled_from([kind for kind in TROUBLES if kind != "page"]),
+        every=st.integers(1, 5),
+        times=st.sampled_from([0, 1, 2, 9]),
+    )
+    def spoil_files(self, kind: str, every: int, times: int) -> None:
+        """Let something be wrong with some files, for a while or for good."""
+        media = self.world.box.media
+        assert media is not None
+        media.troubles = [*media.troubles, Trouble(kind, every=every, times=times)]
+        self.may_fail.add(REASONS[kind])
+        met[f"file {kind}"] += 1
+
+    @precondition(lambda self: not self.done and self.files)
+    @rule(seconds=st.sampled_from([20, 600, 10_000]))
+    def let_links_die(self, seconds: int) -> None:
+        """Let links be good for a while only; those of an earlier try may be dead."""
+        media = self.world.box.media
+        assert media is not None
+        media.dies_after = seconds
+        self.may_fail.add("expired")
+        met["links that die"] += 1
+
     @precondition(lambda self: not self.done)
     @rule(size=st.integers(2, 40))
     def crowd(self, size: int) -> None:
@@ -404,7 +449,7 @@ class Machine(RuleBasedStateMachine):
         """Export again, with the Page as it has become: into an empty destination, or over what is there, of either format."""
         if not over:
             self.world.clear()
-            self.had = {}
+            self.had, self.had_files = {}, {}
         elif empties and not self.counting:  # the API shows an empty list over a full dump
             for thread in [one["node"]["id"] for one in self.world.box.data()["threads"]]:
                 self.world.box.page.delete_thread(thread)
@@ -537,6 +582,9 @@ class Machine(RuleBasedStateMachine):
         for manifest in self.world.published().values():
             for stream in ("conversations", "messages"):
                 assert len(self.world.records(manifest, stream)) == manifest[stream]
+            for file in manifest["files"]:
+                if file["stream"] == "media":
+                    assert hashlib.sha256(self.world.files[file["path"]][0]).hexdigest() == file["sha256"]
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -618,6 +666,7 @@ class Machine(RuleBasedStateMachine):
         self.verify_left_out(folder, [*conversations, *messages])
         self.verify_messages(folder, messages, after)
         self.verify_kept(folder, set(ids), messages)
+        self.verify_files(folder, manifest, messages)
         assert sum(bool(record["_unavailable"]) for record in messages) == manifest["messages_unavailable"]
 
     def verify_kept(self, folder: str, conversations: set[str], messages: list[dict[str, Any]]) -> None:
@@ -632,6 +681,32 @@ class Machine(RuleBasedStateMachine):
         assert {record["_conversation_id"] for record in messages if record["_carried"]} <= conversations
         self.had[folder] = conversations, now
         met["carried over"] += sum(record["_carried"] for record in messages)
+
+    def verify_files(self, folder: str, manifest: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+        """Each attachment has its file or a reason that something gave; no file is there without one, and none is forgotten."""
+        rows = [
+            (record, row) for record in messages for row in record.get("attachments", {}).get("data", ()) if self.files
+        ]
+        told = {(record["id"], row["id"]): row["_media"] for record, row in rows if "_media" in row}
+        for record, row in rows:
+            links = (row.get(name, {}).get("url", "") for name in ("image_data", "video_data"))
+            if any(link.startswith("http://127.0.0.1/_media/") for link in (*links, row.get("file_url", ""))):
+                assert (record["id"], row["id"]) in told, f"nothing is said of a file of {record['id']}"
+        failed = Counter(one["error"] for one in told.values() if "error" in one)
+        may = self.may_fail | ({"not_fetched"} if self.left_out else set())
+        assert set(failed) <= may, f"files fail for nothing: {failed}"
+        assert manifest["media_failed"] == failed
+        named = {one["path"] for one in told.values() if "path" in one}
+        assert {file["path"] for file in manifest["files"] if file["stream"] == "media"} == named
+        assert manifest["media_files"] == len(named)
+        met["files published"] += len(named)
+        met["files failed"] += sum(failed.values())
+        had = {key for key, one in told.items() if "path" in one}
+        still = {(record["id"], row["id"]) for record, row in rows}
+        lost = (self.had_files.get(folder, set()) & still) - had
+        assert not lost, f"files are forgotten: {lost}"
+        met["files kept"] += len(self.had_files.get(folder, set()) & had)
+        self.had_files[folder] = had
 
     def verify_left_out(self, folder: str, records: list[dict[str, Any]]) -> None:
         """Who is left out is in no record, and of a thread of theirs alone there is none."""
@@ -767,6 +842,15 @@ def test_after_any_history_there_is_exactly_what_is_owed(monkeypatch: Any) -> No
     expected += ["group", "somebody left out", "somebody left out between tries"]
     expected += ["somebody erased", "crash in an erasure", "window that is too old", "what was too old removed"]
     expected += ["crash in a retention", "export over another format", "published as jsonl", "published as parquet"]
+    expected += [f"file {kind}" for kind in TROUBLES if kind != "page"]
+    expected += [
+        "links that die",
+        "files published",
+        "files failed",
+        "files kept",
+        "crash at a file due",
+        "crash at a file done",
+    ]
     if RUNS >= 1000:
         assert not [kind for kind in expected if not met[kind]], "kinds that never happened"
         assert met["calls at once"] >= 4

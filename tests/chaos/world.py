@@ -6,6 +6,7 @@ And how a machine is played: so many histories, the same ones for the same seed.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
@@ -27,10 +29,13 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphTransientError, GraphUnreachableError
+from airflow_provider_pageconv.graph.media import MEDIA_HOSTS, MediaError, MediaRules, Reason, judge, read_type
+from airflow_provider_pageconv.graph.media_client import Fetched, Watch
 from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.box import RecordedRequest, edge_of
 from airflow_provider_pageconv.sandbox.graph_api import Call
+from airflow_provider_pageconv.sandbox.media import HUGE
 from tests.servers import parquet_files
 
 RUNS = int(os.environ.get("PAGECONV_CHAOS_RUNS", "1000"))
@@ -307,3 +312,33 @@ class WorldClient(GraphClient):
         body = reply.body[: len(reply.body) // 2] if kind == "cut" else b"<html>" if kind == "html" else reply.body
         status = (reply.fault.status or 502) if kind == "html" and reply.fault else reply.status
         return Response(status, {name.lower(): value for name, value in reply.headers}, body)
+
+
+class WorldMedia:
+    """Follows links to the sandbox's files without a socket in between, by the rules that ship."""
+
+    def __init__(self, world: World, crash: Crash) -> None:
+        self._world = world
+        self._crash = crash
+        self.rules = MediaRules.of("http://127.0.0.1", MEDIA_HOSTS, 2**20, None)
+
+    def fetch(self, link: str, mime_type: str, local: Path, watch: Watch) -> Fetched:
+        dies = self._crash.around("file")
+        self.rules.check_link(link)
+        world, parts = self._world, urlsplit(link)
+        assert world.box.media is not None
+        reply = world.box.media.answer(parts.path, dict(parse_qsl(parts.query)), {}, int(world.now.timestamp()))
+        if dies:
+            raise Crashed
+        kind = reply.trouble.kind if reply.trouble else ""
+        if kind in ("stall", "trickle"):
+            raise MediaError(Reason.SLOW, passing=True)
+        if kind in ("short", "reset"):
+            raise MediaError(Reason.NETWORK, passing=True)
+        headers = {name.lower(): value for name, value in reply.headers}
+        judge(reply.status, {**headers, "content-length": str(len(reply.body))})
+        self.rules.check_size(HUGE if kind in ("huge", "endless") else len(reply.body))
+        local.write_bytes(reply.body)
+        watch.arrived = True
+        kind = read_type(headers.get("content-type")) or mime_type
+        return Fetched(hashlib.sha256(reply.body).hexdigest(), len(reply.body), kind)
