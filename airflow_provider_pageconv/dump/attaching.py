@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airflow_provider_pageconv.dump.downloads import staged_key
 from airflow_provider_pageconv.dump.media import (
     MEDIA,
     attachment_key,
@@ -31,16 +30,20 @@ from airflow_provider_pageconv.graph.media import MediaRules, Reason
 
 
 class MediaFile(NamedTuple):
-    """A file of the window.
+    """A file of the window; there may be very many.
 
-    :param path: where readers find it.
-    :param staged: where it lies until then; empty where it is published already, by the export that is replaced.
+    :param path: where readers find it. Its name is the SHA-256 of what it holds, and an ending.
+    :param is_new: whether it waits in the staging area; else it is published already, by the export that is replaced.
     """
 
     path: str
     bytes: int
-    sha256: str
-    staged: str = ""
+    is_new: bool
+
+    @property
+    def sha256(self) -> str:
+        """Of what it holds."""
+        return self.path.rpartition("/")[2].partition(".")[0]
 
     @property
     def row(self) -> dict[str, Any]:
@@ -63,13 +66,11 @@ class Attaching:
     """Puts what came of links into records, for one publication.
 
     :param folder: where the files of this publication go; a name that was never used.
-    :param staging: prefix of the run's staging area.
     """
 
-    def __init__(self, rules: MediaRules, folder: str, staging: str, path: Path) -> None:
+    def __init__(self, rules: MediaRules, folder: str, path: Path) -> None:
         self._rules = rules
-        self._folder, self._staging = folder, staging
-        self._path = path
+        self._folder = folder
         self._failed: Counter[str] = Counter()
         self._known = sqlite3.connect(path)
         self._known.executescript(
@@ -80,13 +81,13 @@ class Attaching:
             "CREATE TABLE there (path TEXT PRIMARY KEY, bytes INT, sha256 TEXT) WITHOUT ROWID;"
             "CREATE INDEX there_by_content ON there (sha256);"
             # What is published in the end.
-            "CREATE TABLE files (path TEXT PRIMARY KEY, bytes INT, sha256 TEXT, staged TEXT) WITHOUT ROWID;"
+            "CREATE TABLE files (path TEXT PRIMARY KEY, bytes INT, is_new INT) WITHOUT ROWID;"
             "CREATE TABLE named (sha256 TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;"
         )
 
     @classmethod
     @contextlib.contextmanager
-    def at(cls, rules: MediaRules, stream: str, export_id: str, staging: str, scratch: Path) -> Iterator[Attaching]:
+    def at(cls, rules: MediaRules, stream: str, export_id: str, scratch: Path) -> Iterator[Attaching]:
         """One for a publication.
 
         :param stream: where the window's files lie.
@@ -94,7 +95,7 @@ class Attaching:
         """
         path = scratch / f"attaching-{secrets.token_hex(4)}"
         try:
-            one = cls(rules, f"{stream}/{export_id}-{secrets.token_hex(4)}", staging, path)
+            one = cls(rules, f"{stream}/{export_id}-{secrets.token_hex(4)}", path)
             with contextlib.closing(one._known):
                 yield one
         except sqlite3.Error as error:
@@ -164,8 +165,7 @@ class Attaching:
                 return str(row[0])
         path = f"{self._folder}/{sha256}.{ending(came['type'])}"
         self._known.execute("INSERT INTO named VALUES (?, ?)", (sha256, path))
-        row = (path, came["bytes"], sha256, staged_key(self._staging, sha256))
-        self._known.execute("INSERT INTO files VALUES (?, ?, ?, ?)", row)
+        self._known.execute("INSERT INTO files VALUES (?, ?, 1)", (path, came["bytes"]))
         return path
 
     def _told(self, table: str, key: bytes) -> dict[str, Any] | None:
@@ -174,12 +174,12 @@ class Attaching:
 
     def _keep(self, path: str) -> bool:
         """Let a file of the replaced export stay; whether it has it."""
-        row = self._known.execute("SELECT path, bytes, sha256 FROM there WHERE path = ?", (path,)).fetchone()
+        row = self._known.execute("SELECT path, bytes FROM there WHERE path = ?", (path,)).fetchone()
         if row is not None:
-            self._known.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, '')", row)
+            self._known.execute("INSERT OR IGNORE INTO files VALUES (?, ?, 0)", row)
         return row is not None
 
     def carried(self) -> MediaCarried:
         """All that is to be published of files."""
-        rows = self._known.execute("SELECT path, bytes, sha256, staged FROM files ORDER BY path")
-        return MediaCarried([MediaFile(*row) for row in rows], self._failed)
+        rows = self._known.execute("SELECT path, bytes, is_new FROM files ORDER BY path")
+        return MediaCarried([MediaFile(path, size, bool(is_new)) for path, size, is_new in rows], self._failed)

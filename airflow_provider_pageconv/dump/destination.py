@@ -21,7 +21,7 @@ from airflow_provider_pageconv.dump.checkpoint import ClosedPart, StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
 from airflow_provider_pageconv.dump.formats import is_installed, is_known, suffix
 from airflow_provider_pageconv.dump.layout import Place
-from airflow_provider_pageconv.dump.media import MEDIA
+from airflow_provider_pageconv.dump.media import MEDIA, staged_key
 from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
@@ -264,8 +264,7 @@ class Destination:
             numbers[stream] += 1
             files.append({"path": f"{self._place.stream(stream)}/{name}", **asdict(one.part)})
         paths = [file["path"] for file in files]
-        staged = [one for one in media if one.staged]
-        manifest = {**manifest, "files": [*files, *(one.row for one in media)]}
+        staged = [one for one in media if one.is_new]
         if paths or _paths(predecessor):
             self._note(f"publish-{attempt}", [*paths, *(one.path for one in staged)], _paths(predecessor))
         if parts:
@@ -276,10 +275,8 @@ class Destination:
         may_publish()
         if not overwrite and self.published() != predecessor:
             return None
-        # Warnings may name fields of the API's rows, and those may be anything: see records.line().
-        text = json.dumps(manifest, ensure_ascii=False, indent=1)
-        self._store.put_bytes(text.encode("utf-8", "backslashreplace"), self._place.manifest)
-        return manifest
+        self._store.put_bytes(_written(manifest, files, media), self._place.manifest)
+        return {**manifest, "files": _Rows(files, media) if media else files}
 
     def _place_part(self, part: StagedPart | ClosedPart, key: str) -> None:
         if isinstance(part, ClosedPart):
@@ -288,7 +285,7 @@ class Destination:
             self._store.copy(part.key, key)
 
     def _place_file(self, file: MediaFile) -> None:
-        self._store.copy(file.staged, file.path)
+        self._store.copy(staged_key(self._staging, file.sha256), file.path)
 
     def withdraw(self, published: Manifest, may_withdraw: Callable[[], None]) -> bool:
         """Take a window away whole: first its manifest, then, with :meth:`tidy`, the files that it names.
@@ -439,6 +436,38 @@ def read_manifest(store: Store, key: str) -> dict[str, Any] | None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), list):
         raise DumpRefused(f"The manifest {key} cannot be read: delete it and the files of its window first.")
     return manifest
+
+
+class _Rows(Sequence[dict[str, Any]]):
+    """The rows of a manifest's files; those of attachments, which may be very many, are made when they are looked at."""
+
+    def __init__(self, files: Sequence[dict[str, Any]], media: Sequence[MediaFile]) -> None:
+        self._files, self._media = files, media
+
+    def __len__(self) -> int:
+        return len(self._files) + len(self._media)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        return self._files[at] if at < len(self._files) else self._media[at - len(self._files)].row
+
+
+def _written(manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], media: Sequence[MediaFile]) -> bytes:
+    """A manifest as JSON, in little more memory than that takes however many files of attachments there are."""
+    here = "files of attachments"
+    rows = [*files, here] if media else list(files)
+    # Warnings may name fields of the API's rows, and those may be anything: see records.line().
+    text = json.dumps({**manifest, "files": rows}, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+    if not media:
+        return text
+    before, _, after = text.rpartition(f'"{here}"'.encode())
+    made = bytearray(before)
+    for number, one in enumerate(media):
+        made += (",\n  " if number else "").encode() + json.dumps(one.row).encode()
+    made += after
+    return bytes(made)
 
 
 def _paths(manifest: Manifest | None) -> list[str]:

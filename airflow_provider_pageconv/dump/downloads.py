@@ -20,13 +20,13 @@ from airflow_provider_pageconv.dump.checkpoint import StagedPart
 from airflow_provider_pageconv.dump.media import (
     FETCHED,
     LINKED,
-    STAGED,
     Attachment,
     attachment_key,
     attachments,
     has_attachments,
     link_key,
     media_of,
+    staged_key,
 )
 from airflow_provider_pageconv.dump.people import LeftOut
 from airflow_provider_pageconv.dump.progress import Progress
@@ -287,11 +287,6 @@ class Downloads:
         for queue in (self._fresh, self._again, self._earlier):
             if queue is not None:
                 queue.close()
-
-
-def staged_key(staging: str, sha256: str) -> str:
-    """Where a file lies until it is published."""
-    return f"{staging}/{STAGED}{sha256}"
 
 
 def jobs_of(message: Mapping[str, Any], rules: MediaRules) -> Iterator[Job]:

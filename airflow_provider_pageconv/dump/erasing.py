@@ -542,7 +542,7 @@ def _as_it_is(file: Mapping[str, Any]) -> StagedPart:
 
 def _as_media(file: Mapping[str, Any]) -> MediaFile:
     """A file of an attachment that stays where it is."""
-    return MediaFile(file["path"], file["bytes"], file["sha256"])
+    return MediaFile(file["path"], file["bytes"], is_new=False)
 
 
 def _texts(path: Path) -> Generator[bytes]:

@@ -530,7 +530,7 @@ class FolderExport:
         assert self._media is not None
         destination = self.destination
         stream = destination.place.stream(MEDIA)
-        return Attaching.at(self._media.rules, stream, self.progress.export_id, destination.staging, self._scratch)
+        return Attaching.at(self._media.rules, stream, self.progress.export_id, self._scratch)
 
     def publish(self, now: float, stopped: Callable[[], bool]) -> Callable[[], dict[str, Any]]:
         """Describe what was exported; what is returned publishes it, and returns the manifest.

@@ -150,6 +150,11 @@ def media_of(message: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield one.known_as, value
 
 
+def staged_key(staging: str, sha256: str) -> str:
+    """Where a file lies until it is published, in a run's staging area."""
+    return f"{staging}/{STAGED}{sha256}"
+
+
 def link_key(message_id: str, link: str) -> bytes:
     """What a link of a message is known by."""
     return digest(f"{message_id}\0{link}")

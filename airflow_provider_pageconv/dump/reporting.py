@@ -112,7 +112,8 @@ class Reporter:
         :return: ``state`` (``exporting`` or ``waiting``), ``phase`` (a :class:`Stage`), ``share`` of the lists that was walked
             (``None`` where the window has no beginning), counts, ``calls_per_second`` of late, ``usage_percent``, ``waiting``
             (``until`` and ``reason``, or ``None``), ``expected_end`` (or ``None``), ``began``, and by folder ``phase``, ``share``,
-            ``reached`` (the time down to which its list was walked) and counts.
+            ``reached`` (the time down to which its list was walked) and counts; where files of attachments are fetched also
+            ``files``: how many were ``fetched``, are ``waiting`` and ``failed``.
         """
         stage = min(stages.values(), key=_ORDER.index)
         shares = [self._share(folder) for folder in self._folders]
@@ -132,6 +133,7 @@ class Reporter:
             "waited_seconds": round(max(folder.progress.waited_seconds for folder in self._folders)),
             "expected_end": None if waits else self._expected_end(stage, share, now, clock),
             "began": min(folder.progress.began for folder in self._folders),
+            **({"files": files} if any((files := files_of(self._folders)).values()) else {}),
             "folders": {
                 folder.folder: {
                     "phase": stages[folder.folder].value,
@@ -172,6 +174,8 @@ class Reporter:
             left = 1.0 - share
         elif stage is Stage.HISTORIES:
             left = float(pending)
+        elif stage is Stage.FILES:
+            left = float(files_of(self._folders)["waiting"])
         else:
             self._from = None
             return None
@@ -189,6 +193,8 @@ class Reporter:
         said = [counted(counts), f"{lines.count(calls, 'call')} ({rate:.1f}/s)"]
         if usage:
             said.append(f"{usage.percent:.0f} % of the limit used")
+        if any((files := files_of(self._folders)).values()):
+            said.append(f"{lines.count(files['fetched'], 'file')} fetched, {files['waiting']:,} waiting")
         # How far the list has come that has come the least far.
         walks = [folder.reached for folder in self._folders if folder.phase is Phase.WALK]
         back = max((reached for reached in walks if reached is not None), default=None)
@@ -201,6 +207,16 @@ def sums(folders: Sequence[FolderExport]) -> dict[str, int]:
     """What some folders hold so far."""
     counts = [folder.progress.counts for folder in folders]
     return {name: sum(getattr(count, name) for count in counts) for name in ("conversations", "messages")}
+
+
+def files_of(folders: Sequence[FolderExport]) -> dict[str, int]:
+    """How far some folders are with the files of attachments."""
+    media = [folder.progress.media for folder in folders]
+    return {
+        "fetched": sum(one.files for one in media),
+        "waiting": sum(folder.files_waiting for folder in folders),
+        "failed": sum(one.failed for one in media),
+    }
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -75,6 +75,28 @@ def test_each_attachment_is_a_row_that_says_what_it_is(file_format: str, tmp_pat
     assert [tuple(row.values()) for row in others] == [("m_2", True)]
 
 
+HAD = {"path": "media/platform=messenger/…/1.jpg", "sha256": "ab" * 32, "bytes": 2**33, "type": "image/jpeg"}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_where_its_file_lies_or_why_there_is_none_is_told(file_format: str, tmp_path: Path) -> None:
+    """Of files that an export fetched; NULL where it fetched none."""
+    given = [
+        {"id": "1", "_media": HAD},
+        {"id": "2", "_media": {"error": "expired"}},
+        {"id": "3"},
+        {"id": "4", "_media": "x"},
+    ]
+    told = [record(0, attachments={"data": given})]
+    columns = ("media_path", "media_sha256", "media_bytes", "media_type", "media_error")
+    with look(data_set(tmp_path, told, file_format=file_format)) as database:
+        found = rows(database, f"SELECT {', '.join(columns)} FROM attachments ORDER BY number")
+    nothing = (None,) * 4
+    assert [tuple(row.values()) for row in found] == [
+        (*HAD.values(), None), (*nothing, "expired"), (*nothing, None), (*nothing, None)
+    ]  # fmt: skip
+
+
 LINKS = {
     CDN: ENDS,
     "https://scontent.cdninstagram.com/v/1?oe=69aa3f6f": ENDS,
