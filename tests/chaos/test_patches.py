@@ -5,10 +5,10 @@
 | 1 complete, each once | `1-…` | `tests/dump/test_windows.py`, `test_green_means_complete.py`, `test_disguises.py`, `test_incomplete.py`, the machine, `tests/chaos/test_quirks.py` |
 | 2 readers see one export | `2-…` | `tests/dump/test_readers.py`, `tests/dump/test_publishing.py`, the machine's invariant |
 | 3 goes on where it stopped, folders apart | `3-…` | `tests/dump/test_resume.py`, `test_folders.py`, `test_kill.py`, `tests/chaos/test_kills.py` |
-| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `test_parquet.py`, `test_schema.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, `tests/people`, the machine |
+| 4 replaces, and forgets nothing | `4-…` | `tests/dump/test_carrying.py`, `test_parquet.py`, `test_schema.py`, `tests/chaos/test_two_at_once.py`, `tests/chaos/test_nights.py`, `tests/people`, `tests/dump/test_media.py`, the machine |
 | 5 no overlap, no mixing | `5-…` | `tests/dump/test_publishing.py`, `tests/dump/test_values.py` |
 | 6 memory | `6-…` | `tests/dump/test_values.py`, `test_parquet.py`, `tests/benchmarks/bench_memory.py` |
-| 7 secrets and people | `7-…` | `tests/graph/test_client_secrets.py`, `tests/hooks/test_tokens.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py`, `tests/people`, the machine |
+| 7 secrets and people | `7-…` | `tests/graph/test_media.py`, `tests/graph/test_client_secrets.py`, `tests/hooks/test_tokens.py`, `tests/operators/test_secrets.py`, `tests/secrets/test_leaks.py`, `tests/people`, the machine |
 | 8 one sentence for what is wrong | `8-…` | `tests/operators/test_parameters.py` |
 | 9 one pace for a task | `9-…` | `tests/graph/test_pace.py`, `tests/waiting/test_engine.py`, `tests/benchmarks/bench_pace.py` |
 
@@ -51,6 +51,18 @@ TURNS_RED = {
     "1-a-limit-that-another-folder-met-is-none": "tests/dump/test_disguises.py::test_a_limit_that_another_folder_meets_says_nothing_of_this_one_s_threads",
     "1-the-fast-way-takes-what-is-undated": "tests/dump/test_fast.py",
     "1-the-fast-way-takes-messages-of-other-windows": "tests/dump/test_fast.py",
+    "1-a-file-that-was-cut-is-whole": "tests/graph/test_media.py",
+    "1-slow-files-are-waited-for": "tests/dump/test_media.py::test_what_cannot_be_had_is_counted_with_its_reason_and_the_export_is_whole",
+    "2-names-of-files-are-used-twice": "tests/dump/test_media.py::test_a_try_that_dies_while_it_publishes_leaves_nothing_behind",
+    "3-files-that-came-are-fetched-again": "tests/dump/test_media.py::test_a_resumed_try_fetches_only_what_no_checkpoint_says",
+    "4-files-of-what-is-carried-are-swept-up": "tests/dump/test_media.py::test_files_of_messages_that_are_gone_stay_with_them",
+    "4-a-dead-link-forgets-what-was-there": "tests/dump/test_media.py::test_what_the_replaced_export_has_is_not_lost_to_a_dead_link",
+    "5-files-are-dropped-by-who-asks-for-none": "tests/dump/test_media.py::test_an_export_without_files_may_get_them_and_not_the_other_way_round",
+    "7-links-lead-anywhere": "tests/graph/test_media.py",
+    "7-links-lead-to-private-addresses": "tests/graph/test_media.py",
+    "7-redirects-are-followed": "tests/graph/test_media.py::test_what_is_wrong_with_a_file_is_its_reason",
+    "7-links-in-debug-lines": "tests/graph/test_media.py::test_neither_an_error_nor_a_debug_line_shows_the_key_in_a_link",
+    "7-files-of-who-is-left-out-are-fetched": "tests/dump/test_media.py::test_what_an_earlier_try_left_of_who_is_left_out_now_is_not_fetched",
     "2-files-go-before-the-manifest": "tests/dump/test_publishing.py::test_the_manifest_is_the_last_thing_before_the_sweeping_up",
     "2-the-files-of-others-are-swept-up": "tests/chaos/test_nights.py",
     "3-threads-still-to-be-read-are-forgotten": "tests/dump/test_resume.py::test_a_refusal_at_any_call_costs_that_call_and_nothing_else",
