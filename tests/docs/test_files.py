@@ -50,7 +50,7 @@ def patterns() -> list[str]:
     for name in names:
         pattern = re.escape(name.replace("…the same…", below)).replace("…", ".+")
         pattern = re.sub(r"<\w+>", "[^/]+?", pattern)
-        pattern = pattern.replace("00000", r"\d{5}")
+        pattern = pattern.replace(r"\-00000", r"\-\d{5}")
         pattern = re.sub(r"\d{8}T\d{6}Z", r"\\d{8}T\\d{6}Z", pattern)
         found.append(pattern.replace("folder=inbox", r"folder=\w+"))
     return found

@@ -338,8 +338,9 @@ def dying(box: Sandbox, number: int) -> Iterator[None]:
 
     def dies(self: FolderExport, *args: Any) -> None:
         got(self, *args)
+        time.sleep(0.02)  # a checkpoint that is on its way arrives, and the next one knows of files
         if next(came) == number:
-            time.sleep(0.5)  # a checkpoint that is on its way arrives
+            time.sleep(0.5)
             raise Broken
 
     with pytest.MonkeyPatch.context() as patch:
@@ -370,7 +371,7 @@ def test_a_resumed_try_fetches_only_what_no_checkpoint_says(
 
 def test_a_link_that_died_between_two_tries_is_counted(box: Sandbox, files: Destination) -> None:
     """What came before is there."""
-    with every_step_saved(), dying(box, 5), pytest.raises(Broken):
+    with every_step_saved(), dying(box, 15), pytest.raises(Broken):
         export(box, store_of(files), **WITH_FILES)
     assert box.media is not None
     box.media.troubles = [Trouble("dead")]
