@@ -51,7 +51,7 @@ TURNS_RED = {
     "1-a-limit-that-another-folder-met-is-none": "tests/dump/test_disguises.py::test_a_limit_that_another_folder_meets_says_nothing_of_this_one_s_threads",
     "1-the-fast-way-takes-what-is-undated": "tests/dump/test_fast.py",
     "1-the-fast-way-takes-messages-of-other-windows": "tests/dump/test_fast.py",
-    "1-a-file-that-was-cut-is-whole": "tests/graph/test_media.py",
+    "1-what-does-not-tell-where-it-ends-is-a-file": "tests/graph/test_media.py::test_an_answer_that_does_not_tell_where_it_ends_is_no_file",
     "1-slow-files-are-waited-for": "tests/dump/test_media.py::test_what_cannot_be_had_is_counted_with_its_reason_and_the_export_is_whole",
     "2-names-of-files-are-used-twice": "tests/dump/test_media.py::test_a_try_that_dies_while_it_publishes_leaves_nothing_behind",
     "3-files-that-came-are-fetched-again": "tests/dump/test_media.py::test_a_resumed_try_fetches_only_what_no_checkpoint_says",
