@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.operators.running import CONNECTION, connection, context
 from tests.people.crowd import box_of_a_crowd, everybody, search, told
 from tests.people.test_named import SOMEBODY, SOMEBODY_ELSE, WRONG, WRONG_LISTS
 from tests.people.test_pseudonyms import KEY, hashed, pseudonyms
+from tests.servers.airflow_home import run_dags
 from tests.servers.destinations import Destination, local
 
 SECRET = KEY.decode()
@@ -255,3 +257,23 @@ def test_what_was_done_is_returned(tmp_path: Path, caplog: pytest.LogCaptureFixt
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_pageconv")]
     assert lines[-1].startswith(f"Erased 1 conversation, {result['messages']} messages")
     assert any(", inbox, all messages: 1 conversation" in line for line in lines)
+
+
+def test_airflow_s_own_database_holds_none_of_them(airflow_home: Path, tmp_path: Path) -> None:
+    """After a real run: rendered fields, the DAG as it is kept, the result, all other rows."""
+    files, box, crowd = exported(tmp_path / "export")
+    environment = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+        "PAGECONV_TEST_ROOT": files.url,
+        "PAGECONV_TEST_PEOPLE": json.dumps([crowd.alone.id, crowd.other.id]),
+    }
+    [ran] = run_dags([{"dag_id": "forgotten"}], environment=environment)
+    assert ran["state"] == "success", ran["log"][-3000:]
+    assert ran["xcoms"]["listed"]["windows_changed"] == 1
+    assert search(tmp_path / "export", told(crowd.alone) | told(crowd.other)) == set()
+    with closing(sqlite3.connect(f"file:{airflow_home / 'airflow.db'}?mode=ro", uri=True)) as database:
+        query = "select rendered_fields from rendered_task_instance_fields where dag_id = 'forgotten'"
+        shown = {json.loads(fields)["user_ids"] for (fields,) in database.execute(query)}
+        everything = "\n".join(database.iterdump())
+    assert shown == {"<2 ids, not shown>"}
+    assert not [one for one in everybody(box) if one in everything or one in ran["log"]]

@@ -1,4 +1,4 @@
-"""Exports that leave people out, named in every way there is; who they are comes from the test that runs them."""
+"""Exports that leave people out, and erasures, named in every way there is; who they are comes from the test that runs them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import os
 
 from airflow.sdk import DAG
 
-from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
+from airflow_provider_pageconv.operators import (
+    PageConversationsErasureOperator,
+    PageConversationsToObjectStorageOperator,
+)
 
 ROOT, PEOPLE = os.environ["PAGECONV_TEST_ROOT"], json.loads(os.environ["PAGECONV_TEST_PEOPLE"])
 
@@ -31,3 +34,10 @@ with DAG("named", schedule=None, max_active_tasks=1):
     PageConversationsToObjectStorageOperator.partial(
         task_id="mapped", folders="inbox", exclude_user_ids=PEOPLE, pseudonymize=["id", "email"]
     ).expand(destination=[f"{ROOT}/mapped-1", f"{ROOT}/mapped-2"])
+
+with DAG("forgotten", schedule=None, max_active_tasks=1):
+    PageConversationsErasureOperator(task_id="listed", destination=ROOT, user_ids=PEOPLE) >> (
+        PageConversationsErasureOperator.partial(task_id="mapped", destination=ROOT, user_ids=PEOPLE).expand(
+            platform=["messenger", "instagram"]
+        )
+    )
