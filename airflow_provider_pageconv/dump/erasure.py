@@ -51,6 +51,22 @@ _R = TypeVar("_R")
 # ---- the rule
 
 
+class Mentions:
+    """Whether a text may name one of some ids; where it says no, none is in it. Quick, for most texts name nobody."""
+
+    def __init__(self, ids: Set[str]) -> None:
+        self._ids = frozenset(one.encode() for one in ids)
+
+    def __call__(self, text: bytes) -> bool:
+        if len(self._ids) <= _FEW or b"\\u" in text:
+            return any(one in text for one in self._ids)
+        return self.surely(text)
+
+    def surely(self, text: bytes) -> bool:
+        """Whether one of them stands there by itself, not as a part of a longer number."""
+        return not self._ids.isdisjoint(_NUMBERS_AND_HASHES.findall(text))
+
+
 @dataclass
 class Thread:
     """One in which one of them is.
@@ -94,11 +110,17 @@ class Threads:
         others = thread.there - self.left_out.ids - self.left_out.own
         return len(others) <= (0 if self.left_out.own else 1)
 
+    @cached_property
+    def mentions(self) -> Mentions:
+        return Mentions(self.left_out.ids)
+
     # ---- as a rule for records
 
     def kept(self, stream: str, record: dict[str, Any]) -> Mapping[str, Any] | None:
         """See :class:`~airflow_provider_pageconv.dump.erasing.Rule`."""
         hashed = digest(str(record["id" if stream == CONVERSATIONS else "_conversation_id"]))
+        if hashed not in self.known and not self.mentions(json_text.write(record)):
+            return record
         if self.whole(hashed):
             return None
         if stream == MESSAGES and self.left_out.goes(record, shared=hashed in self.known):
@@ -107,22 +129,6 @@ class Threads:
 
     def goes_whole(self, conversation: str) -> bool:
         return self.whole(digest(conversation))
-
-
-class Mentions:
-    """Whether a text may name one of some ids; where it says no, none is in it. Quick, for most texts name nobody."""
-
-    def __init__(self, ids: Set[str]) -> None:
-        self._ids = frozenset(one.encode() for one in ids)
-
-    def __call__(self, text: bytes) -> bool:
-        if len(self._ids) <= _FEW or b"\\u" in text:
-            return any(one in text for one in self._ids)
-        return self.surely(text)
-
-    def surely(self, text: bytes) -> bool:
-        """Whether one of them stands there by itself, not as a part of a longer number."""
-        return not self._ids.isdisjoint(_NUMBERS_AND_HASHES.findall(text))
 
 
 # ---- the reading
@@ -135,10 +141,6 @@ class _Reading:
     data: DataSet
     threads: Threads
 
-    @cached_property
-    def mentions(self) -> Mentions:
-        return Mentions(self.threads.left_out.ids)
-
     def conversations(self, which: _File) -> tuple[bool, dict[bytes, set[str]], bool]:
         """Whether something goes of a file, the threads in which one of them is with who else is there, and whether it has
         records that tell of nobody but the Page."""
@@ -147,7 +149,7 @@ class _Reading:
         for record in self.data.records(*which):
             there = set(people_in(record, "participants", "senders"))
             nameless = nameless or len(there - left.own) <= (0 if left.own else 1)
-            if not self.mentions(json_text.write(record)):
+            if not self.threads.mentions(json_text.write(record)):
                 continue
             if left.are_in(record):
                 noted.setdefault(digest(record["id"]), set()).update(there)
@@ -162,7 +164,7 @@ class _Reading:
         for record in self.data.records(*which):
             hashed = digest(str(record.get("_conversation_id")))
             thread = known.get(hashed)
-            if thread is None and not self.mentions(json_text.write(record)):
+            if thread is None and not self.threads.mentions(json_text.write(record)):
                 continue
             if thread is None or thread.by_messages:
                 there = set(people_in(record, "from", "to"))

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump.destination import LEFTOVERS_AFTER
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
+from airflow_provider_pageconv.dump.erasure import Mentions
+from airflow_provider_pageconv.dump.people import LeftOut
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import (
     DAY,
@@ -30,7 +35,7 @@ from tests.dump.exporting import (
 from tests.dump.test_carrying import assert_counts_are_of_the_files
 from tests.people.crowd import Crowd, Looking, box_of_a_crowd, by_id, scratch_in, search, told
 from tests.people.erasing import Watching, copied, erase, held, whole
-from tests.people.test_left_out import without
+from tests.people.test_left_out import NODES, without
 from tests.people.test_pseudonyms import each_format, hashed, pseudonyms
 from tests.servers.destinations import Destination, local
 
@@ -223,6 +228,7 @@ def test_an_export_that_is_publishing_keeps_its_files(key: str, tmp_path: Path) 
         )  # fmt: skip
         export(box, store, run="run-1", page_size=5)
     assert found[0]["staging_left"] == 1
+    assert bool(found[0]["files_left"]) == (key != "conversations/")  # they are copied in this order
     held(files)
     assert_counts_are_of_the_files(files)
     assert erase(store_of(files), crowd.alone.id)["staging_left"] == 0
@@ -406,6 +412,19 @@ def test_only_what_is_named_is_gone_through(tmp_path: Path) -> None:
         assert result["windows"] == 0
         assert any("Nothing is published there" in one for one in result["warnings"])
     assert erase(store_of(files), crowd.alone.id, page_id=box.page.id)["windows_changed"] == 1
+
+
+@given(st.dictionaries(st.sampled_from(["id", "from", "to", "name", "participants", "new_thing"]), NODES))
+@settings(max_examples=300, deadline=None)
+def test_no_record_is_passed_over_of_which_something_goes(node: dict[str, Any]) -> None:
+    """Few ids and many are looked for in different ways; where neither finds one, taking them out changes nothing."""
+    node = {**node, "id": "t_1"}
+    left = LeftOut(frozenset({"11111111"}), frozenset({"33333333"}))
+    many = left.ids | {str(10**15 + number) for number in range(50)}
+    for stream in ("conversations", "messages"):
+        if left.take_out(stream, node) is not node:
+            assert Mentions(left.ids)(json_text.write(node))
+            assert Mentions(many)(json_text.write(node))
 
 
 # ---- media
