@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from typing import Any
@@ -421,7 +421,6 @@ TEMPLATED = frozenset(
         "conversation_fields",
         "message_fields",
         "exclude_user_ids",
-        "user_ids",
         "pageconv_conn_id",
     }
 )
@@ -429,12 +428,17 @@ TEMPLATED = frozenset(
 
 
 def check(
-    values: Mapping[str, Any], *, rendered: bool = False, checks: Mapping[str, Callable[[str, Any], Any]] = CHECKS
+    values: Mapping[str, Any],
+    *,
+    rendered: bool = False,
+    checks: Mapping[str, Callable[[str, Any], Any]] = CHECKS,
+    templated: Collection[str] = TEMPLATED,
 ) -> dict[str, Any]:
     """Check parameters, those that hold a template left aside.
 
     :param values: by name.
     :param checks: what each of them may be.
+    :param templated: names of those that are rendered.
     :param rendered: whether templates have been rendered, so that what looks like one is a value.
     :return: the checked ones in the form that the export works with.
     :raises ParameterError: one of them cannot be used, by itself or together with another.
@@ -447,7 +451,7 @@ def check(
                 "create, or give the task a since and until of its own."
             )
     known = {
-        name: value for name, value in values.items() if rendered or name not in TEMPLATED or not is_template(value)
+        name: value for name, value in values.items() if rendered or name not in templated or not is_template(value)
     }
     checked = {name: checks[name](name, value) for name, value in known.items()}
     if "platform" in checked and checked.get("folders"):

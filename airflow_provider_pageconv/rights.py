@@ -44,13 +44,13 @@ class _PublishedOperator(BaseOperator):
     def partial(cls, **kwargs: Any) -> OperatorPartial:
         """Check what is known before the task is mapped: Airflow makes the mapped ones only when the run is under way."""
         known = {name: kwargs[name] for name in cls.takes if name in kwargs}
-        parameters.check(known, checks=parameters.PUBLISHED)
+        parameters.check(known, checks=parameters.PUBLISHED, templated=cls.template_fields)
         mapped: OperatorPartial = super().partial(**kwargs)
         return mapped
 
     def _check(self, *, rendered: bool = False) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.takes}
-        return parameters.check(values, rendered=rendered, checks=parameters.PUBLISHED)
+        return parameters.check(values, rendered=rendered, checks=parameters.PUBLISHED, templated=self.template_fields)
 
     @abstractmethod
     def _remove(self, store: Store, checked: Mapping[str, Any]) -> dict[str, Any]:

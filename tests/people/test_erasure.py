@@ -228,7 +228,8 @@ def test_an_export_that_is_publishing_keeps_its_files(key: str, tmp_path: Path) 
         )  # fmt: skip
         export(box, store, run="run-1", page_size=5)
     assert found[0]["staging_left"] == 1
-    assert bool(found[0]["files_left"]) == (key != "conversations/")  # they are copied in this order
+    if key == "_manifests/":  # by then all are copied
+        assert found[0]["files_left"] >= 2
     held(files)
     assert_counts_are_of_the_files(files)
     assert erase(store_of(files), crowd.alone.id)["staging_left"] == 0
