@@ -407,11 +407,12 @@ class DataSet:
                 return tally
             made = {**recounted(one.manifest, tally), **marks}
             published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, media=stay)
-        except FileNotFoundError:  # a file that was to be copied
-            published = None
-        except Exception:
+        except Exception as error:
             with suppress(StoreError, DumpRefused):
                 destination.tidy()
+            # A file that was to be copied is gone where another run has replaced the window.
+            if isinstance(error, (FileNotFoundError, StoreError)) and destination.published() != one.manifest:
+                raise Moved from None
             raise
         destination.tidy()
         if published is None:
