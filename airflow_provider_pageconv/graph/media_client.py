@@ -156,7 +156,9 @@ class MediaClient:
                     raise MediaError(Reason.SLOW, passing=True)
                 hashed.update(chunk)
                 file.write(chunk)
-        if raw.length_remaining or watch.is_left:  # it was told to be longer (urllib3 before 2 says nothing), or ended from here
+        if (
+            raw.length_remaining or watch.is_left
+        ):  # it was told to be longer (urllib3 before 2 says nothing), or ended from here
             raise MediaError(Reason.NETWORK, passing=True)
         watch.arrived = True
         return Fetched(hashed.hexdigest(), watch.received, mime_type or "application/octet-stream")
