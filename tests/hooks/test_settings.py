@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_pageconv.hooks import Settings, read_settings
+from airflow_provider_pageconv.connection import Settings, read_settings
 
 TOKEN = "EAAB/x+7=="
 GRAPH = "https://graph.facebook.com"

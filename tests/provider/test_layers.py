@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "dump": {"graph", "lines", "times", "json_text"},
     "sandbox": set(),
     "sql": {"destinations"},
-    "hooks": {"compat", "graph", "parameters", "provider"},
+    "connection": {"graph"},
+    "hooks": {"compat", "connection", "graph", "parameters", "provider"},
     "parameters": {"compat", "graph", "times"},
     "user_ids": {"compat", "parameters"},
     "triggers": set(),
@@ -54,6 +55,7 @@ MAY_IMPORT = {
 }
 WITHOUT_AIRFLOW = (
     "provider",
+    "connection",
     "destinations",
     "lines",
     "live",

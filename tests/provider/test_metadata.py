@@ -18,7 +18,7 @@ from airflow.sdk import Connection
 from packaging.requirements import Requirement
 
 import airflow_provider_pageconv
-from airflow_provider_pageconv.hooks import read_settings
+from airflow_provider_pageconv.connection import read_settings
 from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
 from airflow_provider_pageconv.provider import get_provider_info
 from tests.servers.airflow_home import airflow
