@@ -197,7 +197,8 @@ def test_an_export_that_publishes_meanwhile_is_erased_too(tmp_path: Path) -> Non
             assert_tidy(files)
 
 
-def test_what_another_publishes_meanwhile_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [2, 50_000], ids=["some files stay as they are", "each changes"])
+def test_what_another_publishes_meanwhile_is_not_lost(most: int, tmp_path: Path) -> None:
     """It has a message more than what was read: the window is read again, and written anew from that."""
     box, crowd = box_of_a_crowd(folders={"inbox": 6, "other": 2}, messages=4)
     for operation, key in (("copy", "conversations/"), ("put_bytes", "/note-publish-")):
@@ -205,10 +206,10 @@ def test_what_another_publishes_meanwhile_is_not_lost(tmp_path: Path) -> None:
 
         def publish(files: Destination = files) -> None:
             box.page.add_message(box.page.new_thread("inbox", messages=0).id, at=NOW - DAY, text="one more")
-            export(box, store_of(files), run="run-1", max_part_records=2)
+            export(box, store_of(files), run="run-1", max_part_records=most)
 
         with box:
-            export(box, store_of(files), run="run-0", max_part_records=2)  # so some files stay as they are
+            export(box, store_of(files), run="run-0", max_part_records=most)
             erase(Meanwhile(store_of(files), publish, operation, key), crowd.alone.id)
         assert "one more" in {one.get("message") for one in files.records("messages")}
         assert search(tmp_path / operation, words(crowd)) == set()
