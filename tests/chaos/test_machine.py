@@ -469,11 +469,15 @@ class Machine(RuleBasedStateMachine):
         told = frozenset({person, hmac.new(KEY, person.encode(), hashlib.sha256).hexdigest()})
         owed = {folder: self.without(told, *self.rows(manifest)) for folder, manifest in self.world.published().items()}
         order = Erasure(frozenset({person}), lambda: KEY, self.world.now)
-        self.change_what_is_published(order.run, Crash(at, after), "erasure")
+        told_of = self.change_what_is_published(order.run, Crash(at, after), "erasure")
         assert {folder: self.held(manifest) for folder, manifest in self.world.published().items()} == owed
+        named = {file["path"] for manifest in self.world.published().values() for file in manifest["files"]}
+        named |= {key for key in self.world.files if key.startswith("_manifests/")}
         for key, (content, _) in self.world.files.items():
             text = json.dumps(records_of(key, content)).encode() if key.endswith(".parquet") else content
-            assert told.isdisjoint(ids_in(text)), f"somebody who is erased is in {key}"
+            # What a killed retention was about to publish might still be: it is told of, and goes after a week.
+            left = key not in named and told_of["files_left"] + told_of["staging_left"]
+            assert left or told.isdisjoint(ids_in(text)), f"somebody who is erased is in {key}"
         met["somebody erased"] += any(
             "erased_at" in one and one["erased_at"] for one in self.world.published().values()
         )
@@ -497,7 +501,7 @@ class Machine(RuleBasedStateMachine):
             assert {folder: self.held(manifest) for folder, manifest in published.items()} == owed
         met["what was too old removed"] += any(one["retained_since"] for one in published.values())
 
-    def change_what_is_published(self, change: Any, crash: Crash, name: str) -> None:
+    def change_what_is_published(self, change: Any, crash: Crash, name: str) -> dict[str, Any]:
         """Let something be changed, and again after it was killed; then it is known what the next export may replace."""
         self.world.pass_time((MOST_LATE + timedelta(seconds=1)).total_seconds())
         with mock.patch.object(destination_module, "ThreadPoolExecutor", OneByOne):
@@ -506,7 +510,7 @@ class Machine(RuleBasedStateMachine):
             except Crashed:
                 met[f"crash in an {name}" if name == "erasure" else f"crash in a {name}"] += 1
             self.readers_see_all_or_nothing()
-            change(MemoryStore(self.world, Crash()))
+            result: dict[str, Any] = change(MemoryStore(self.world, Crash()))
         self.had.clear()
         for folder, manifest in self.world.published().items():
             conversations, messages = self.rows(manifest)
@@ -514,6 +518,7 @@ class Machine(RuleBasedStateMachine):
             assert {name: manifest[name] for name in found} == found
             detailed = {one["id"]: not one["_unavailable"] for one in messages}
             self.had[folder] = {one["id"] for one in conversations}, detailed
+        return result
 
     def rows(self, manifest: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The conversations and the messages that a manifest names."""
