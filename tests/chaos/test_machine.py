@@ -17,7 +17,7 @@ import json
 import random
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -139,6 +139,11 @@ class Snapshot:
         )
 
 
+def who_left(fields: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of those who were in a conversation, and left it."""
+    return frozenset(one["id"] for one in fields.get("former_participants", {}).get("data", ()))
+
+
 class Machine(RuleBasedStateMachine):
     """One export of some folders, over as many tries as it takes."""
 
@@ -218,6 +223,8 @@ class Machine(RuleBasedStateMachine):
         self.left_out: dict[str, set[str]] = {}
         """People who are left out, with the folders that the run had published before they were named."""
         self.people: dict[str, frozenset[str]] = {}
+        self.left: dict[str, frozenset[str]] = {}
+        """Who was in a thread, and left it."""
         """Who is in a thread, beside the Page."""
         self.thread_of: dict[str, str] = {}
         persons = [thread.person.id for thread in box.page.threads()]
@@ -276,12 +283,13 @@ class Machine(RuleBasedStateMachine):
         """Remember who is in which thread, also of threads that go."""
         for thread in self.world.box.page.threads():
             self.people[thread.id] = frozenset({thread.person.id, *(one.id for one in thread.joined)})
+            self.left[thread.id] = who_left(thread.fields)
 
     def goes(self, thread: str) -> bool | None:
-        """Whether a thread is one of people who are left out alone; ``None`` where others are in it as well."""
+        """Whether a thread is one of people who are left out alone; ``None`` where others are in it, or they were."""
         there = self.people.get(thread, frozenset())
         if there.isdisjoint(self.left_out):
-            return False
+            return False if self.left.get(thread, frozenset()).isdisjoint(self.left_out) else None
         return True if there <= self.left_out.keys() else None
 
     def spec(self) -> Spec:
@@ -467,7 +475,9 @@ class Machine(RuleBasedStateMachine):
         everybody = sorted(set().union(*self.people.values()))
         person = everybody[which % len(everybody)]
         told = frozenset({person, hmac.new(KEY, person.encode(), hashlib.sha256).hexdigest()})
-        owed = {folder: self.without(told, *self.rows(manifest)) for folder, manifest in self.world.published().items()}
+        rows = {folder: self.rows(manifest) for folder, manifest in self.world.published().items()}
+        left = {one["id"]: who_left(one) for conversations, _ in rows.values() for one in conversations}
+        owed = {folder: self.without(told, left, *held) for folder, held in rows.items()}
         order = Erasure(frozenset({person}), lambda: KEY, self.world.now)
         told_of = self.change_what_is_published(order.run, Crash(at, after), "erasure")
         assert {folder: self.held(manifest) for folder, manifest in self.world.published().items()} == owed
@@ -530,16 +540,21 @@ class Machine(RuleBasedStateMachine):
         return {one["id"] for one in conversations}, {one["id"] for one in messages}
 
     def without(
-        self, told: frozenset[str], conversations: list[dict[str, Any]], messages: list[dict[str, Any]]
+        self,
+        told: frozenset[str],
+        left: Mapping[str, frozenset[str]],
+        conversations: list[dict[str, Any]],
+        messages: list[dict[str, Any]],
     ) -> tuple[set[str], set[str]]:
         """What stays of some records when somebody is erased, by who was in each thread.
 
         :param told: their id, plain and hashed.
+        :param left: who left a thread, as far as its records tell.
         """
 
         def stays(message: dict[str, Any]) -> bool:
             there = self.people[message["_conversation_id"]]
-            if there.isdisjoint(told):
+            if told.isdisjoint(there | left.get(message["_conversation_id"], frozenset())):
                 return True
             sender = message.get("from", {}).get("id")
             receivers = {one["id"] for one in message.get("to", {}).get("data", ())}
