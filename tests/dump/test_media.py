@@ -332,7 +332,7 @@ def test_in_either_format_the_same_stands_beside_attachments(
 
 @contextlib.contextmanager
 def dying(box: Sandbox, number: int) -> Iterator[None]:
-    """The process ends when the so-many-th file has come."""
+    """The process ends when the so-many-th file has come; they come one by one, so that checkpoints keep up with them."""
     came = itertools.count(1)
     got = FolderExport.got_file
 
@@ -345,6 +345,7 @@ def dying(box: Sandbox, number: int) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FolderExport, "got_file", dies)
+        patch.setattr("airflow_provider_pageconv.dump.engine.SIDE_BY_SIDE", 1)
         yield
 
 
