@@ -522,12 +522,14 @@ class Machine(RuleBasedStateMachine):
             self.readers_see_all_or_nothing()
             result: dict[str, Any] = change(MemoryStore(self.world, Crash()))
         self.had.clear()
+        self.had_files.clear()
         for folder, manifest in self.world.published().items():
             conversations, messages = self.rows(manifest)
             found = counts_of(conversations, messages)
             assert {name: manifest[name] for name in found} == found
             detailed = {one["id"]: not one["_unavailable"] for one in messages}
             self.had[folder] = {one["id"] for one in conversations}, detailed
+            self.verify_files(folder, manifest, messages)
         return result
 
     def rows(self, manifest: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -727,6 +729,7 @@ class Machine(RuleBasedStateMachine):
         named = {one["path"] for one in told.values() if "path" in one}
         assert {file["path"] for file in manifest["files"] if file["stream"] == "media"} == named
         assert manifest["media_files"] == len(named)
+        assert manifest["media_bytes"] == sum(one["bytes"] for one in manifest["files"] if one["stream"] == "media")
         met["files published"] += len(named)
         met["files failed"] += sum(failed.values())
         had = {key for key, one in told.items() if "path" in one}
