@@ -16,7 +16,7 @@ import itertools
 import json
 import random
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -139,9 +139,9 @@ class Snapshot:
         )
 
 
-def who_left(fields: Mapping[str, Any]) -> frozenset[str]:
-    """The ids of those who were in a conversation, and left it."""
-    return frozenset(one["id"] for one in fields.get("former_participants", {}).get("data", ()))
+def ids_of(fields: Mapping[str, Any], *names: str) -> set[str]:
+    """The ids of people in some fields of a conversation."""
+    return {one["id"] for name in names for one in fields.get(name, {}).get("data", ())}
 
 
 class Machine(RuleBasedStateMachine):
@@ -283,7 +283,7 @@ class Machine(RuleBasedStateMachine):
         """Remember who is in which thread, also of threads that go."""
         for thread in self.world.box.page.threads():
             self.people[thread.id] = frozenset({thread.person.id, *(one.id for one in thread.joined)})
-            self.left[thread.id] = who_left(thread.fields)
+            self.left[thread.id] = frozenset(ids_of(thread.fields, "former_participants"))
 
     def goes(self, thread: str) -> bool | None:
         """Whether a thread is one of people who are left out alone; ``None`` where others are in it, or they were."""
@@ -476,8 +476,11 @@ class Machine(RuleBasedStateMachine):
         person = everybody[which % len(everybody)]
         told = frozenset({person, hmac.new(KEY, person.encode(), hashlib.sha256).hexdigest()})
         rows = {folder: self.rows(manifest) for folder, manifest in self.world.published().items()}
-        left = {one["id"]: who_left(one) for conversations, _ in rows.values() for one in conversations}
-        owed = {folder: self.without(told, left, *held) for folder, held in rows.items()}
+        there, left = defaultdict(set), defaultdict(set)
+        for record in itertools.chain.from_iterable(conversations for conversations, _ in rows.values()):
+            there[record["id"]] |= ids_of(record, "participants", "senders") - {self.world.box.page.id}
+            left[record["id"]] |= ids_of(record, "former_participants")
+        owed = {folder: self.without(told, there, left, *held) for folder, held in rows.items()}
         order = Erasure(frozenset({person}), lambda: KEY, self.world.now)
         told_of = self.change_what_is_published(order.run, Crash(at, after), "erasure")
         assert {folder: self.held(manifest) for folder, manifest in self.world.published().items()} == owed
@@ -486,8 +489,8 @@ class Machine(RuleBasedStateMachine):
         for key, (content, _) in self.world.files.items():
             text = json.dumps(records_of(key, content)).encode() if key.endswith(".parquet") else content
             # What a killed retention was about to publish might still be: it is told of, and goes after a week.
-            left = key not in named and told_of["files_left"] + told_of["staging_left"]
-            assert left or told.isdisjoint(ids_in(text)), f"somebody who is erased is in {key}"
+            is_told = key not in named and told_of["files_left"] + told_of["staging_left"]
+            assert is_told or told.isdisjoint(ids_in(text)), f"somebody who is erased is in {key}"
         met["somebody erased"] += any(
             "erased_at" in one and one["erased_at"] for one in self.world.published().values()
         )
@@ -544,27 +547,29 @@ class Machine(RuleBasedStateMachine):
     def without(
         self,
         told: frozenset[str],
-        left: Mapping[str, frozenset[str]],
+        there: Mapping[str, set[str]],
+        left: Mapping[str, set[str]],
         conversations: list[dict[str, Any]],
         messages: list[dict[str, Any]],
     ) -> tuple[set[str], set[str]]:
-        """What stays of some records when somebody is erased, by who was in each thread.
+        """What stays of some records when somebody is erased.
 
         :param told: their id, plain and hashed.
-        :param left: who left a thread, as far as its records tell.
+        :param there: who is in each thread beside the Page, as far as what is published tells: others may be left out of it.
+        :param left: who left it.
         """
 
         def stays(message: dict[str, Any]) -> bool:
-            there = self.people[message["_conversation_id"]]
-            if told.isdisjoint(there | left.get(message["_conversation_id"], frozenset())):
+            thread = message["_conversation_id"]
+            if told.isdisjoint(there[thread] | left[thread]):
                 return True
             sender = message.get("from", {}).get("id")
             receivers = {one["id"] for one in message.get("to", {}).get("data", ())}
             to_them_alone = sender == self.world.box.page.id and bool(receivers) and receivers <= told
-            return not (there <= told or sender is None or sender in told or to_them_alone)
+            return not (there[thread] <= told or sender is None or sender in told or to_them_alone)
 
         return (
-            {one["id"] for one in conversations if not self.people[one["id"]] <= told},
+            {one["id"] for one in conversations if not (there[one["id"]] and there[one["id"]] <= told)},
             {one["id"] for one in messages if stays(one)},
         )
 
