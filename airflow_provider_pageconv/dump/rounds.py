@@ -13,9 +13,9 @@ from enum import Enum
 AGAIN_AFTER = 60.0
 """Seconds after a thread's last answer before it is asked again."""
 
-LONGEST_ROUND = 120.0
-"""Seconds between the two controls of a round. Where it took longer, because an answer did not come, a limit may have come and gone
-between them; then it says nothing, and the threads are asked again."""
+LONGEST_ROUND = 60.0
+"""Seconds between the two controls of a round. Where it took longer, because an answer did not come, a limit of the shortest kind that
+was seen may have come and gone between them; then it says nothing, and the threads are asked again."""
 
 MOST_LONG_ROUNDS = 3
 """In a row, after which the last one counts whatever it took: an API that is slow for good is no reason to ask for ever."""
