@@ -228,8 +228,11 @@ class Destination:
         return list(found.values())
 
     def _ways_out(self, window: str) -> str:
-        streams = " and ".join(f"{self._place.stream(stream, window)}/" for stream in STREAMS)
-        return f"use another destination, or first delete {self._place.manifest_of(window)} and then {streams}"
+        streams = ", ".join(f"{self._place.stream(stream, window)}/" for stream in STREAMS)
+        files = f"{self._place.stream(MEDIA, window)}/"
+        return (
+            f"use another destination, or first delete {self._place.manifest_of(window)} and then {streams} and {files}"
+        )
 
     def _manifest(self, key: str) -> Manifest | None:
         return read_manifest(self._store, key)

@@ -60,7 +60,7 @@ def test_the_same_export_again_replaces_its_predecessor(destination_files: Desti
 
 WAYS_OUT = (
     "use another destination, or first delete _manifests/{place}/window={other}.json and then "
-    "conversations/{place}/window={other}/ and messages/{place}/window={other}/."
+    "conversations/{place}/window={other}/, messages/{place}/window={other}/ and media/{place}/window={other}/."
 )
 
 

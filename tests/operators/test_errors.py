@@ -382,7 +382,7 @@ def test_what_would_break_the_data_set_fails_before_the_first_call(mixed: str, b
     }[mixed]
     assert str(caught.value) == (
         f"{what}use another destination, or first delete _manifests/{place}/window=all.json and then "
-        f"conversations/{place}/window=all/ and messages/{place}/window=all/."
+        f"conversations/{place}/window=all/, messages/{place}/window=all/ and media/{place}/window=all/."
     )
     assert box.requests == []
 
