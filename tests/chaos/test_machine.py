@@ -163,6 +163,7 @@ class Machine(RuleBasedStateMachine):
         hides=st.sampled_from([(), (), ("id", "email"), PSEUDONYMS]),
         groups=st.integers(0, 3),
         files=st.sampled_from([False, False, True]),
+        fields=st.sampled_from([(), (), (), ("message", "snippet"), ("reactions", "tags")]),
     )
     def begin(
         self,
@@ -181,6 +182,7 @@ class Machine(RuleBasedStateMachine):
         hides: tuple[str, ...],
         groups: int,
         files: bool,
+        fields: tuple[str, ...],
     ) -> None:
         self.random = random.Random(seed)
         self.folders = FOLDERS[:folders]
@@ -205,7 +207,7 @@ class Machine(RuleBasedStateMachine):
         since = NOW - timedelta(days=3) if window == "days" else None
         self.window = Window(since, until)
         self.page_size, self.counting, self.parquet = page_size, cursors == "offset", parquet
-        self.files = files
+        self.files, self.not_asked = files, fields
         self.may_fail: set[str] = {"too_slow"}
         """Reasons for which a file may be missing; now and then an answer never comes."""
         self.had_files: dict[str, set[tuple[str, str]]] = {}
@@ -302,7 +304,7 @@ class Machine(RuleBasedStateMachine):
         }
         # What is hidden is searched for in the files as they are.
         how = {"file_format": "parquet", "compression": "none" if self.hides else "zstd"} if self.parquet else {}
-        how |= {"download_attachments": self.files}
+        how |= {"download_attachments": self.files, "exclude_fields": self.not_asked}
         how |= {"exclude_user_ids": frozenset(self.left_out), "pseudonymize": self.hides, "pseudonym_key": KEY}
         return Spec("messenger", self.world.box.page.id, self.window, run_key, page_size=self.page_size, **how)
 
@@ -680,6 +682,9 @@ class Machine(RuleBasedStateMachine):
         assert len(ids) == len(set(ids)), "a conversation twice"
         keys = [record["id"] for record in messages]
         assert len(keys) == len(set(keys)), "a message twice"
+        for record in (*conversations, *messages):
+            assert not set(self.not_asked) & record.keys(), "a field is there that was not to be asked for"
+        met["fields left out"] += bool(self.not_asked)
 
         before, after = self.before[folder], Snapshot.of(self.world.box, folder)
         unavailable = {record["id"] for record in conversations if record["_unavailable"]}
@@ -875,7 +880,7 @@ def test_after_any_history_there_is_exactly_what_is_owed(monkeypatch: Any) -> No
     expected += [f"quirk {quirk}" for quirk in QUIRKS]
     expected += [f"crash at a {step} {when}" for step in ("call", "store") for when in ("due", "done")]
     expected += ["let go", "clear", "late listing", "export over another", "carried over", "threads the fast way"]
-    expected += ["group", "somebody left out", "somebody left out between tries"]
+    expected += ["group", "somebody left out", "somebody left out between tries", "fields left out"]
     expected += ["somebody erased", "crash in an erasure", "window that is too old", "what was too old removed"]
     expected += ["crash in a retention", "export over another format", "published as jsonl", "published as parquet"]
     expected += [
