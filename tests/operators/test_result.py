@@ -24,11 +24,12 @@ KEYS = {
     "page_id", "platform", "since", "until", "manifests", "conversations", "messages", "messages_unavailable", "files",
     "bytes", "api_calls", "waited_seconds", "folders", "warnings", "destination", "messages_undated",
     "conversations_unavailable", "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone",
-    "started_at", "finished_at", "messages_expected",
+    "started_at", "finished_at", "messages_expected", "media_files", "media_bytes", "media_failed",
 }  # fmt: skip
 COUNTS = (
     "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
     "conversations_incomplete", "conversations_carried", "messages_carried", "messages_gone",
+    "media_files", "media_bytes",
 )  # fmt: skip
 NUMBERS = (*COUNTS, "files", "bytes", "api_calls", "waited_seconds")
 
@@ -57,7 +58,7 @@ def test_the_summary_says_what_lies_in_the_destination(box: Sandbox, destination
     for name, manifest in manifests.items():
         assert name in result["manifests"]
         numbers = result["folders"][manifest["folder"]]
-        assert set(numbers) == {*NUMBERS, "published", "messages_expected"}
+        assert set(numbers) == {*NUMBERS, "published", "messages_expected", "media_failed"}
         assert numbers["published"] == "new"
         assert numbers["files"] == len(manifest["files"])
         assert numbers["bytes"] == sum(len(destination_files.read(entry["path"])) for entry in manifest["files"])
