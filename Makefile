@@ -17,7 +17,7 @@ demo.takes := about 1 minute
 ui.does := start an Airflow to click on, with made-up Pages and a history of exports, until Ctrl-C
 ui.takes := about 2 minutes until it can be clicked on
 test.does := run all tests; ARGS="tests/graph -k usage" for some of them
-test.takes := about 60 minutes on two cores; CI runs it too
+test.takes := about 40 minutes on two cores; CI runs it too
 test-stores.does := run the tests of the stores alone: a local folder, S3 (SeaweedFS, Ceph), Google's and Azure's
 test-stores.takes := about 6 minutes
 test-chaos.does := run the long forms of the proofs; PAGECONV_CHAOS_RUNS in the environment says with how many histories
