@@ -130,6 +130,11 @@ class _Waiting:
         self._count -= 1
         return job
 
+    def finish(self) -> None:
+        """Put nothing more in: the file is whole, for another one to take up."""
+        if self._in is not None:
+            self._in.close()
+
     def close(self) -> None:
         """Give the file back."""
         for file in (self._in, self._out):
@@ -361,10 +366,8 @@ def _owed(
                             queue.add(job)
     finally:
         done.unlink(missing_ok=True)
-    count = len(queue)
-    if queue._in is not None:
-        queue._in.close()
-    return path, count
+    queue.finish()
+    return path, len(queue)
 
 
 def _had_by(records: Records, predecessor: Mapping[str, Any], scratch: Path) -> Path | None:
