@@ -121,19 +121,7 @@ class PageConversationsToObjectStorageOperator(BaseOperator):
         destination; a limit that outlasts ``rate_limit_timeout``.
     """
 
-    template_fields: Sequence[str] = (
-        "destination",
-        "page_id",
-        "folders",
-        "platform",
-        "user_id",
-        "since",
-        "until",
-        "conversation_fields",
-        "message_fields",
-        "exclude_user_ids",
-        "pageconv_conn_id",
-    )
+    template_fields: Sequence[str] = parameters.TEMPLATED
     ui_color = "#d7e8fb"
     operator_extra_links = (ExportedFilesLink(), PageInboxLink(), PageExportsLink())
 

@@ -409,20 +409,18 @@ PUBLISHED: Mapping[str, Callable[[str, Any], Any]] = {
 """Of the operators that change what is published; each takes some of them."""
 
 
-TEMPLATED = frozenset(
-    {
-        "destination",
-        "page_id",
-        "folders",
-        "platform",
-        "user_id",
-        "since",
-        "until",
-        "conversation_fields",
-        "message_fields",
-        "exclude_user_ids",
-        "pageconv_conn_id",
-    }
+TEMPLATED = (
+    "destination",
+    "page_id",
+    "folders",
+    "platform",
+    "user_id",
+    "since",
+    "until",
+    "conversation_fields",
+    "message_fields",
+    "exclude_user_ids",
+    "pageconv_conn_id",
 )
 """Those that are rendered; in the others a template is a wrong value like any other."""
 

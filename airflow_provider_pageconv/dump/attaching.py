@@ -25,8 +25,19 @@ from airflow_provider_pageconv.dump.media import (
     media_of,
     with_media,
 )
-from airflow_provider_pageconv.dump.store_errors import StoreError
+from airflow_provider_pageconv.dump.scratch import database
 from airflow_provider_pageconv.graph.media import MediaRules, Reason
+
+_TABLES = """
+-- What came of the links of this export, by link; what the replaced one has, by attachment.
+CREATE TABLE came (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;
+CREATE TABLE had (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;
+CREATE TABLE there (path TEXT PRIMARY KEY, bytes INT, sha256 TEXT) WITHOUT ROWID;
+CREATE INDEX there_by_content ON there (sha256);
+-- What is published in the end.
+CREATE TABLE files (path TEXT PRIMARY KEY, bytes INT, is_new INT) WITHOUT ROWID;
+CREATE TABLE named (sha256 TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
+"""
 
 
 class MediaFile(NamedTuple):
@@ -66,24 +77,14 @@ class Attaching:
     """Puts what came of links into records, for one publication.
 
     :param folder: where the files of this publication go; a name that was never used.
+    :param known: an empty database with the tables of this.
     """
 
-    def __init__(self, rules: MediaRules, folder: str, path: Path) -> None:
+    def __init__(self, rules: MediaRules, folder: str, known: sqlite3.Connection) -> None:
         self._rules = rules
         self._folder = folder
         self._failed: Counter[str] = Counter()
-        self._known = sqlite3.connect(path)
-        self._known.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000; PRAGMA locking_mode = EXCLUSIVE;"
-            # What came of the links of this export, by link; what the replaced one has, by attachment.
-            "CREATE TABLE came (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;"
-            "CREATE TABLE had (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;"
-            "CREATE TABLE there (path TEXT PRIMARY KEY, bytes INT, sha256 TEXT) WITHOUT ROWID;"
-            "CREATE INDEX there_by_content ON there (sha256);"
-            # What is published in the end.
-            "CREATE TABLE files (path TEXT PRIMARY KEY, bytes INT, is_new INT) WITHOUT ROWID;"
-            "CREATE TABLE named (sha256 TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;"
-        )
+        self._known = known
 
     @classmethod
     @contextlib.contextmanager
@@ -95,13 +96,8 @@ class Attaching:
         """
         path = scratch / f"attaching-{secrets.token_hex(4)}"
         try:
-            one = cls(rules, f"{stream}/{export_id}-{secrets.token_hex(4)}", path)
-            with contextlib.closing(one._known):
-                yield one
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"Cannot write {path}, which lies among the temporary files of the worker: {error}"
-            ) from error
+            with database(path, _TABLES, cache_kib=8_000) as known:
+                yield cls(rules, f"{stream}/{export_id}-{secrets.token_hex(4)}", known)
         finally:
             path.unlink(missing_ok=True)
 

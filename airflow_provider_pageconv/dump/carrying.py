@@ -22,19 +22,21 @@ from typing import Any
 from airflow_provider_pageconv.dump.attaching import Attaching, MediaCarried
 from airflow_provider_pageconv.dump.checkpoint import StagedPart, staged_part
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, read_records
+from airflow_provider_pageconv.dump.formats import DamagedFile, PartWriter, stored_records
 from airflow_provider_pageconv.dump.idset import WIDTH, digest
+from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.media import FETCHED, LINKED
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, SETTLED, STREAMS, worth
+from airflow_provider_pageconv.dump.refusals import OVERWRITE
+from airflow_provider_pageconv.dump.scratch import database
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
+from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.graph.fields import REQUIRED_OF_MESSAGES
 from airflow_provider_pageconv.times import moment
 
 log = logging.getLogger(__name__)
-
-Manifest = Mapping[str, Any]
 
 _BATCH = 100_000
 _CARRIED = SETTLED + 1
@@ -43,24 +45,16 @@ _CARRIED = SETTLED + 1
 _UNOWED = -1
 """Worth of a message that was listed, but of which nobody can tell whether it belongs into the window."""
 
+_TABLES = """
+CREATE TABLE messages (id BLOB PRIMARY KEY, worth INT) WITHOUT ROWID;
+CREATE TABLE conversations (id BLOB PRIMARY KEY) WITHOUT ROWID;
+-- Threads that were read to their end, and threads of which messages were carried over.
+CREATE TABLE whole (id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE wanted (id BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+
 _Threads = dict[bytes, bool]
 """Threads with people who are left out, by the hash of their id; whether all of the thread goes."""
-
-
-@dataclass
-class Left:
-    """What this export counted and what is not published, since people in it are left out who were not when it was written.
-
-    :param expected: of what ``message_count`` says.
-    :param incomplete: ids of conversations among them that are named as incomplete.
-    """
-
-    conversations: int = 0
-    messages: int = 0
-    unavailable: int = 0
-    conversations_unavailable: int = 0
-    expected: int = 0
-    incomplete: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -83,7 +77,7 @@ class Carried:
     dropped: int = 0
     dropped_unavailable: int = 0
     unsettled: int = 0
-    left: Left = field(default_factory=Left)
+    left: Tally = field(default_factory=Tally)
     media: MediaCarried = field(default_factory=MediaCarried)
 
 
@@ -133,7 +127,7 @@ class Carrier:
         self._media = media
         self._attaching: Attaching | None = None
         self._left_out = spec.people.left_out
-        self._left: Left | None = None
+        self._left: Tally | None = None
         self._listed = listed
         self._asks_for_details = asks_for_details(spec)
 
@@ -153,7 +147,7 @@ class Carrier:
         if self._media is None:
             return self._settle(predecessor, others)
         with self._media() as self._attaching:
-            self._attaching.note_came(record for staged in self._fetched for record in self._read(staged.key))
+            self._attaching.note_came(record for staged in self._fetched for record in self.records(staged.key))
             if predecessor is not None:
                 self._note_files(predecessor, self._attaching)
             carried = self._settle(predecessor, others)
@@ -166,7 +160,7 @@ class Carrier:
         if predecessor.get("media_files"):
             for file in predecessor["files"]:
                 if file["stream"] == MESSAGES:
-                    attaching.note_had(self._read(str(file["path"]), checked=file))
+                    attaching.note_had(self.records(str(file["path"]), checked=file))
 
     def _settle(self, predecessor: Manifest | None, others: Sequence[Manifest]) -> Carried:
         left = self._leave_out()
@@ -191,31 +185,13 @@ class Carrier:
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        """What is known, by the hashes of ids, on the worker's disk.
-
-        :raises StoreError: it does not fit there.
-        """
+        """What is known, by the hashes of ids."""
         path = self._scratch / f"known-{secrets.token_hex(4)}"
         try:
-            with contextlib.closing(sqlite3.connect(path)) as known:
-                self._make_tables(known)
+            with database(path, _TABLES, cache_kib=16_000) as known:
                 yield known
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"Cannot write {path}, which lies among the temporary files of the worker: {error}"
-            ) from error
         finally:
             path.unlink(missing_ok=True)
-
-    def _make_tables(self, known: sqlite3.Connection) -> None:
-        known.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000; PRAGMA locking_mode = EXCLUSIVE;"
-            "CREATE TABLE messages (id BLOB PRIMARY KEY, worth INT) WITHOUT ROWID;"
-            "CREATE TABLE conversations (id BLOB PRIMARY KEY) WITHOUT ROWID;"
-            # Threads that were read to their end, and threads of which messages were carried over.
-            "CREATE TABLE whole (id BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE wanted (id BLOB PRIMARY KEY) WITHOUT ROWID;"
-        )
 
     def missing(self, predecessor: Manifest, most: int) -> list[str]:
         """Ids of conversations that the predecessor has and the new export has not.
@@ -227,7 +203,7 @@ class Carrier:
         with self._database() as known:
             self._index(known)
             for file in predecessor["files"]:
-                for record in self._read(str(file["path"]), checked=file) if file["stream"] == CONVERSATIONS else ():
+                for record in self.records(str(file["path"]), checked=file) if file["stream"] == CONVERSATIONS else ():
                     if left is not None and left.goes_whole(record):
                         continue
                     if len(found) < most and not self._has_conversation(record, known):
@@ -240,25 +216,25 @@ class Carrier:
 
     # ---- people who are left out
 
-    def _leave_out(self) -> Left:
+    def _leave_out(self) -> Tally:
         """Take out of the parts of earlier tries who was not left out then; once.
 
         :return: what went with them.
         """
         if self._left is not None:
             return self._left
-        self._left = left = Left()
+        self._left = left = Tally()
         notes = [staged for staged in self._parts if staged.kind == "left"]
         parts = [staged for staged in self._parts if staged.kind != "left"]
         before = {staged.key for staged in self._parts[: self._earlier]}
         if self._left_out is not None and before:
             threads: _Threads = {}
             for staged in notes:
-                for record in self._read(staged.key):
+                for record in self.records(staged.key):
                     _note(threads, record["id"], whole=record["whole"])
             for staged in parts:
                 if staged.key in before and staged.part.stream == CONVERSATIONS:
-                    self._note_threads(self._read(staged.key), threads)
+                    self._note_threads(self.records(staged.key), threads)
             parts = [
                 made
                 for staged in parts
@@ -284,19 +260,19 @@ class Carrier:
             return None
         return left.take_out(stream, record)
 
-    def _without(self, staged: StagedPart, threads: _Threads, left: Left) -> list[StagedPart]:
+    def _without(self, staged: StagedPart, threads: _Threads, left: Tally) -> list[StagedPart]:
         """A part without who is left out; the same where they are not in it."""
         local = self._scratch / f"left-{secrets.token_hex(4)}"
         stream, changed = staged.part.stream, False
         writer = self._writer(local, stream)
-        for record in self._read(staged.key):
+        for record in self.records(staged.key):
             kept = self._kept(stream, record, threads)
             changed = changed or kept is not record
             if kept is not None:
                 writer.write(kept)
             elif staged.kind != "unowed":
                 whole = bool(threads.get(digest(str(record.get("_conversation_id")))))
-                _count_left(left, stream, record, expected=not whole)
+                left.count(stream, record, whole=whole)
         if not changed:
             writer.discard()
             return [staged]
@@ -311,7 +287,7 @@ class Carrier:
 
     def _index(self, known: sqlite3.Connection) -> None:
         for staged in self._parts:
-            rows = self._read(staged.key)
+            rows = self.records(staged.key)
             if staged.part.stream == CONVERSATIONS:
                 _insert(known, "INSERT OR IGNORE INTO conversations VALUES (?)", ((digest(row["id"]),) for row in rows))
                 continue
@@ -340,7 +316,7 @@ class Carrier:
         if self._left_out is not None:
             for file in files:
                 if file["stream"] == CONVERSATIONS:
-                    self._note_threads(self._read(str(file["path"]), checked=file), threads)
+                    self._note_threads(self.records(str(file["path"]), checked=file), threads)
         for number, file in enumerate(files):
             note_key = f"{self._staging}/carried-{_mark(predecessor, file, self._spec.keep_deleted)}"
             note = self._note(note_key)
@@ -367,7 +343,7 @@ class Carrier:
         part = note["part"]
         if self._left_out is None or part is None:
             return True
-        records = self._read(part["key"])
+        records = self.records(part["key"])
         return all(self._kept(part["stream"], record, threads) is record for record in records)
 
     def _carry_file(
@@ -378,7 +354,7 @@ class Carrier:
         counts = dict.fromkeys(("conversations", "messages", "unavailable", "conversations_unavailable", "gone"), 0)
         local = self._scratch / f"carried-{secrets.token_hex(4)}"
         writer: PartWriter | None = None
-        for found in self._read(str(file["path"]), checked=file):
+        for found in self.records(str(file["path"]), checked=file):
             record = self._kept(stream, found, threads)
             if record is None:
                 continue
@@ -450,7 +426,7 @@ class Carrier:
     def _replay(self, note: Mapping[str, Any], known: sqlite3.Connection) -> None:
         """Take note again of what an earlier try carried over."""
         if note["part"] is not None:
-            for record in self._read(note["part"]["key"]):
+            for record in self.records(note["part"]["key"]):
                 self._note_carried(note["part"]["stream"], record, known)
 
     def _is_beaten(self, record: Mapping[str, Any], known: sqlite3.Connection) -> bool:
@@ -469,7 +445,7 @@ class Carrier:
         for manifest in others:
             for file in manifest["files"]:
                 if file["stream"] == MESSAGES:
-                    marks = ((_CARRIED, digest(record["id"])) for record in self._read(file["path"], checked=file))
+                    marks = ((_CARRIED, digest(record["id"])) for record in self.records(file["path"], checked=file))
                     # Worth 0 is bare and undated.
                     _insert(known, "UPDATE messages SET worth = ? WHERE id = ? AND worth = 0", marks)
 
@@ -479,7 +455,7 @@ class Carrier:
             local = self._scratch / f"bare-{secrets.token_hex(4)}"
             writer = self._writer(local, MESSAGES)
             filled = False
-            for record in self._read(staged.key):
+            for record in self.records(staged.key):
                 if known is not None and self._is_beaten(record, known):
                     carried.dropped += 1
                     carried.dropped_unavailable += bool(record["_unavailable"])
@@ -503,30 +479,22 @@ class Carrier:
     def _writer(self, local: Path, stream: str) -> PartWriter:
         return PartWriter(local, stream, self._spec.compression, file_format=self._spec.file_format)
 
-    def _read(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    def records(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The records of a file in the store.
 
         :param checked: its row in a manifest, which it has to be true to.
         :raises DumpRefused: it is not.
         """
-        local = self._scratch / f"read-{secrets.token_hex(4)}"
         try:
-            self._store.fetch(key, local)
-            if checked is not None and _sha256(local) != checked["sha256"]:
-                raise DamagedFile("its SHA-256 is not the one that the manifest names")
-            yield from read_records(local)
+            yield from stored_records(
+                self._store, key, self._scratch, checked["sha256"] if checked is not None else None
+            )
         except FileNotFoundError:
             if checked is None:
                 raise StoreError(f"Cannot read {key}: it is gone.") from None
             raise DumpRefused(_damaged(key, "it is gone")) from None
         except DamagedFile as damage:
             raise DumpRefused(_damaged(key, str(damage))) from None
-        finally:
-            local.unlink(missing_ok=True)
-
-    def records(self, key: str, checked: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """The records of a file in the store; see :meth:`_read`."""
-        return self._read(key, checked)
 
 
 def _note(threads: _Threads, thread: str, *, whole: bool) -> None:
@@ -534,29 +502,8 @@ def _note(threads: _Threads, thread: str, *, whole: bool) -> None:
     threads[hashed] = threads.get(hashed, False) or whole
 
 
-def _count_left(left: Left, stream: str, record: Mapping[str, Any], *, expected: bool) -> None:
-    """Count a record that goes.
-
-    :param expected: of a message, whether its conversation stays, so that its ``message_count`` was counted.
-    """
-    unavailable = bool(record.get("_unavailable"))
-    if stream == MESSAGES:
-        left.messages += 1
-        left.unavailable += unavailable
-        left.expected += expected
-        return
-    left.conversations += 1
-    left.conversations_unavailable += unavailable
-    left.incomplete.add(record["id"])
-    count = record.get("message_count")
-    left.expected += count if isinstance(count, int) else 0
-
-
 def _damaged(key: str, reason: str) -> str:
-    return (
-        f"{key}, a file of the export that is to be replaced, is damaged: {reason}. It stays as it is; overwrite=True replaces "
-        "the export without reading it, and what only it holds is lost then."
-    )
+    return f"{key}, a file of the export that is to be replaced, is damaged: {reason}. It stays as it is; {OVERWRITE}."
 
 
 def asks_for_details(spec: Spec) -> bool:
@@ -568,14 +515,6 @@ def _mark(predecessor: Manifest, file: Mapping[str, Any], keep_deleted: bool) ->
     """Names what was carried over from a file, for a later try to find it."""
     text = json.dumps([predecessor["export_id"], file["path"], file["sha256"], keep_deleted])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _sha256(path: Path) -> str:
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            hashed.update(block)
-    return hashed.hexdigest()
 
 
 def _insert(known: sqlite3.Connection, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:

@@ -31,6 +31,7 @@ from airflow_provider_pageconv.dump.media import (
 from airflow_provider_pageconv.dump.people import LeftOut
 from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import MESSAGES
+from airflow_provider_pageconv.dump.scratch import database
 from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.store_errors import told
 from airflow_provider_pageconv.graph.media import MediaError, MediaRules
@@ -308,6 +309,8 @@ def _job(message: str, one: Attachment) -> Job:
 # ---- what was before
 
 
+_KEYS = "CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID;"
+
 Records = Callable[..., Iterator[dict[str, Any]]]
 """Reads the records of a file in the store: its key, and its row in a manifest, if it has to be true to one."""
 
@@ -349,7 +352,7 @@ def _owed(
     queue = _Waiting(path)
     path.touch()
     try:
-        with closing(_keys(done)) as known:
+        with database(done, _KEYS, cache_kib=4_000) as known:
             for part in parts:
                 for record in records(part.key) if part.kind == FETCHED else ():
                     sha256 = record.get("sha256")
@@ -375,7 +378,7 @@ def _had_by(records: Records, predecessor: Mapping[str, Any], scratch: Path) -> 
     if not any(file["stream"] == "media" for file in predecessor["files"]):
         return None
     path = scratch / f"had-{secrets.token_hex(4)}"
-    with closing(_keys(path)) as known:
+    with database(path, _KEYS, cache_kib=4_000) as known:
         for file in predecessor["files"]:
             for record in records(str(file["path"]), file) if file["stream"] == MESSAGES else ():
                 for known_as, value in media_of(record):
@@ -383,15 +386,6 @@ def _had_by(records: Records, predecessor: Mapping[str, Any], scratch: Path) -> 
                         _note(known, attachment_key(record["id"], known_as))
         known.commit()
     return path
-
-
-def _keys(path: Path) -> sqlite3.Connection:
-    known = sqlite3.connect(path)
-    known.executescript(
-        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -4000;"
-        "CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID;"
-    )
-    return known
 
 
 def _note(known: sqlite3.Connection, key: bytes) -> None:

@@ -9,16 +9,14 @@ tell what a crash left behind.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import logging
 import re
 import secrets
 import zlib
-from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
 from logging import INFO
 from pathlib import Path
@@ -27,31 +25,22 @@ from typing import IO, Any, Protocol, TypeVar
 from airflow_provider_pageconv import json_text, lines
 from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.checkpoint import StagedPart
-from airflow_provider_pageconv.dump.destination import (
-    LEFTOVERS_AFTER,
-    Destination,
-    Manifest,
-    read_manifest,
-    refuse_unreadable,
-)
+from airflow_provider_pageconv.dump.destination import Destination
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
-from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records
+from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records, stored_records
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.leftovers import LEFTOVERS_AFTER, Leftovers
 from airflow_provider_pageconv.dump.manifest import recounted
+from airflow_provider_pageconv.dump.manifest_file import Manifest, paths_in, read_manifest, refuse_unreadable
 from airflow_provider_pageconv.dump.media import MEDIA, media_of
 from airflow_provider_pageconv.dump.parquet import MAGIC
-from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES, STREAMS
+from airflow_provider_pageconv.dump.records import CONVERSATIONS, STREAMS
 from airflow_provider_pageconv.dump.store import Entry, Store
 from airflow_provider_pageconv.dump.store_errors import StoreError
+from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.dump.window import Window
 
 log = logging.getLogger(__name__)
-
-MOST_LOOKS = 20
-"""So often it is looked whether others brought something back meanwhile."""
-
-_MOST_TOLD = 3
-"""Windows of which a sentence is said where something could not be done."""
 
 AT_ONCE = 8
 """Files that are read, or windows that are written, at the same time."""
@@ -97,122 +86,6 @@ class Published:
     def files(self, stream: str) -> list[Mapping[str, Any]]:
         """The rows of its files of a stream."""
         return [file for file in self.manifest["files"] if file["stream"] == stream]
-
-
-@dataclass
-class Tally:
-    """What went, or would go.
-
-    :param changed: records that stay, without those who are in them no more.
-    :param expected: of what ``message_count`` says, by the messages that went.
-    :param incomplete: ids of conversations that went.
-    :param media_failed: attachments that went whose files could not be had, by reason.
-    """
-
-    conversations: int = 0
-    messages: int = 0
-    changed: int = 0
-    media_files: int = 0
-    media_bytes: int = 0
-    files_rewritten: int = 0
-    files_deleted: int = 0
-    conversations_carried: int = 0
-    messages_carried: int = 0
-    conversations_unavailable: int = 0
-    messages_unavailable: int = 0
-    expected: int = 0
-    incomplete: set[str] = field(default_factory=set, repr=False)
-    media_failed: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: Tally) -> None:
-        """Add what another one counted, but for the ids."""
-        for one in fields(self):
-            if isinstance(getattr(self, one.name), int):
-                setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
-
-    def count(self, stream: str, record: Mapping[str, Any], *, whole: bool) -> None:
-        """Count a record that goes.
-
-        :param whole: whether all of its conversation does.
-        """
-        unavailable, carried = bool(record.get("_unavailable")), bool(record.get("_carried"))
-        if stream == MESSAGES:
-            self.messages += 1
-            self.messages_unavailable += unavailable
-            self.messages_carried += carried
-            self.expected += not whole
-            self.media_failed.update(str(value["error"]) for _, value in media_of(record) if "error" in value)
-            return
-        self.conversations += 1
-        self.conversations_unavailable += unavailable
-        self.conversations_carried += carried
-        self.incomplete.add(record["id"])
-        number = record.get("message_count")
-        self.expected += number if isinstance(number, int) else 0
-
-    @property
-    def went(self) -> bool:
-        """Whether anything did."""
-        return bool(self.conversations or self.messages or self.changed or self.files_deleted)
-
-    def __str__(self) -> str:
-        told = [lines.count(getattr(self, name), name[:-1]) for name in ("conversations", "messages")]
-        return ", ".join(told) + (f" ({self.changed:,} more changed)" if self.changed else "")
-
-
-@dataclass
-class Report:
-    """What was found and done; no id of a person is in it.
-
-    :param windows: how many were looked at, in the last look.
-    :param staging_left: runs under way, or stopped, in whose staging area they are.
-    :param files_left: files beside those that manifests name, in which they are.
-    """
-
-    pages: int = 0
-    windows: int = 0
-    windows_changed: int = 0
-    windows_removed: int = 0
-    went: Tally = field(default_factory=Tally)
-    staging_removed: int = 0
-    staging_left: int = 0
-    files_left: int = 0
-    looks: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-    def warn_of_nothing(self, failed: Mapping[str, str]) -> None:
-        """Warn where there was nothing to look at: a path that is misspelt looks like success."""
-        if not self.windows and not failed:
-            self.warnings.append("Nothing is published there: is it the right destination, Page and platform?")
-
-    def summary(self) -> dict[str, Any]:
-        """As the task returns it."""
-        went = {one.name: getattr(self.went, one.name) for one in fields(Tally) if one.name in _TOLD}
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "went"}
-        return {**own, **went, "warnings": list(self.warnings)}
-
-
-_TOLD = {"conversations", "messages", "changed", "media_files", "media_bytes", "files_rewritten", "files_deleted"}
-
-
-def refuse_failed(failed: Mapping[str, str]) -> None:
-    """Say of which windows nothing could be done.
-
-    :param failed: what is to be said of each, by the key of its manifest.
-    :raises DumpRefused: there are some.
-    """
-    if failed:
-        told = list(failed.values())
-        more = f" And {len(told) - _MOST_TOLD} more." if len(told) > _MOST_TOLD else ""
-        raise DumpRefused(
-            f"{lines.count(len(told), 'window')} could not be gone through, all others were. "
-            f"{' '.join(told[:_MOST_TOLD])}{more}"
-        )
-
-
-def unsteady() -> StoreError:
-    """What to raise where others do not stop publishing."""
-    return StoreError(f"Others did not stop publishing meanwhile: {MOST_LOOKS} looks have each found something to do.")
 
 
 @dataclass
@@ -333,12 +206,8 @@ class DataSet:
         """
         self._go_on()
         key = str(file["path"])
-        local = self._scratch / f"read-{secrets.token_hex(4)}"
         try:
-            self._store.fetch(key, local)
-            if _sha256(local) != file["sha256"]:
-                raise DamagedFile("its SHA-256 is not the one that the manifest names")
-            yield from read_records(local)
+            yield from stored_records(self._store, key, self._scratch, file["sha256"])
         except (FileNotFoundError, DamagedFile) as error:
             if read_manifest(self._store, one.place.manifest) != one.manifest:
                 raise Moved from None
@@ -347,8 +216,6 @@ class DataSet:
                 f"{key}, which the manifest {one.place.manifest} names, is damaged: {reason}. Nobody can tell what is in it: "
                 "export the window anew with overwrite=True, or delete the manifest and the files of its window."
             ) from None
-        finally:
-            local.unlink(missing_ok=True)
 
     def holds(self, entry: Entry, mentions: Callable[[bytes], bool]) -> bool:
         """Whether a file that no manifest names, of whatever kind, has somebody in it; one that is gone has nobody.
@@ -409,12 +276,12 @@ class DataSet:
             published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, media=stay)
         except Exception as error:
             with suppress(StoreError, DumpRefused):
-                destination.tidy()
+                destination.leftovers.tidy()
             # A file that was to be copied is gone where another run has replaced the window.
             if isinstance(error, (FileNotFoundError, StoreError)) and destination.published() != one.manifest:
                 raise Moved from None
             raise
-        destination.tidy()
+        destination.leftovers.tidy()
         if published is None:
             raise Moved
         self._tell(one.place, str(tally))
@@ -485,7 +352,7 @@ class DataSet:
             return tally
         destination = self._destination(one.place)
         gone = destination.withdraw(manifest, self._go_on)
-        destination.tidy()
+        destination.leftovers.tidy()
         if not gone:
             raise Moved
         self._tell(one.place, f"{tally}, the whole window")
@@ -501,7 +368,7 @@ class DataSet:
 
     def sweep(self, look: Look, now: datetime) -> tuple[int, int]:
         """Delete what no manifest names and nobody goes on with: what killed runs have replaced, what runs have lost to one
-        another, and what was not touched for :data:`~airflow_provider_pageconv.dump.destination.LEFTOVERS_AFTER`.
+        another, and what was not touched for :data:`~airflow_provider_pageconv.dump.leftovers.LEFTOVERS_AFTER`.
 
         :param now: the present.
         :return: of how many runs there was something in the staging area, and how many files of the streams went.
@@ -510,10 +377,10 @@ class DataSet:
         awaited: set[str] = set()
         for place, entries in look.staging.items():
             self._go_on()
-            destination = Destination(self._store, place, f"{place.staging}/{self._doing}")
-            awaited |= destination.awaited(entries)
-            gone |= destination.delete_replaced(entries)
-            swept += destination.sweep(now, entries)
+            leftovers = Leftovers(self._store, place, f"{place.staging}/{self._doing}")
+            awaited |= leftovers.awaited(entries)
+            gone |= leftovers.delete_replaced(entries)
+            swept += leftovers.sweep(now, entries)
         for place, entries in look.strangers.items():
             dead = {
                 entry.key
@@ -524,7 +391,7 @@ class DataSet:
                 continue
             self._go_on()
             published = read_manifest(self._store, place.manifest)  # it may have been put since
-            dead -= {file["path"] for file in published["files"]} if published else set()
+            dead.difference_update(paths_in(published))
             self._store.delete(dead)
             gone |= dead
         return swept, len(gone)
@@ -561,11 +428,3 @@ def _texts(path: Path) -> Generator[bytes]:
             while piece := file.read(_PIECE):
                 yield end + piece
                 end = (end + piece)[-_OVERLAP:]
-
-
-def _sha256(path: Path) -> str:
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            hashed.update(block)
-    return hashed.hexdigest()

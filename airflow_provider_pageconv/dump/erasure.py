@@ -1,8 +1,7 @@
 """People who ask to be forgotten go out of what is published.
 
 A thread in which nobody but them writes with the Page goes whole, in all windows or in none; in others go their messages, and
-they themselves from every list. A look reads everything and changes nothing; what it finds is written anew, and then there is
-another look, until one finds nothing: what was published meanwhile, and what another's PUT has brought back, is found so.
+they themselves from every list. Each look reads what was not read before.
 """
 
 from __future__ import annotations
@@ -10,35 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
-from logging import INFO, getLogger
 from typing import Any, TypeVar
 
 from airflow_provider_pageconv import json_text, lines
-from airflow_provider_pageconv.dump.destination import LEFTOVERS_AFTER, Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.erasing import (
-    MOST_LOOKS,
-    DataSet,
-    Look,
-    Moved,
-    Published,
-    Report,
-    Tally,
-    refuse_failed,
-    unsteady,
-)
+from airflow_provider_pageconv.dump.erasing import DataSet, Look, Moved, Published
 from airflow_provider_pageconv.dump.idset import digest
+from airflow_provider_pageconv.dump.leftovers import LEFTOVERS_AFTER
+from airflow_provider_pageconv.dump.looking import Order, Run
+from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.media import is_file
 from airflow_provider_pageconv.dump.people import LeftOut, Pseudonyms, people_in
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
-from airflow_provider_pageconv.dump.scratch import scratch_folder
-from airflow_provider_pageconv.dump.store import Entry, Store
+from airflow_provider_pageconv.dump.store import Entry
+from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.graph.names import field_name
 from airflow_provider_pageconv.times import iso
-
-log = getLogger(__name__)
 
 _FEW = 16
 _NUMBERS_AND_HASHES = re.compile(rb"[0-9a-f]{64}|[0-9]+")
@@ -182,84 +169,54 @@ class _Reading:
 
 
 @dataclass(frozen=True)
-class Erasure:
+class Erasure(Order):
     """Who is to be forgotten, and where.
 
     :param ids: theirs, as the API gives them.
     :param secret: gives what the ids are hashed with; asked only where a manifest says that they are.
-    :param now: the present.
-    :param report_only: change nothing.
     """
+
+    doing = "erase"
 
     ids: Set[str] = field(repr=False)
     secret: Callable[[], bytes]
-    now: datetime
-    platform: str | None = None
-    page_id: str | None = None
-    report_only: bool = False
-    stopped: Callable[[], bool] = lambda: False
 
-    def run(self, store: Store) -> dict[str, Any]:
-        """Erase them; what was found and done.
-
-        :raises DumpRefused: of some windows nobody can tell who is in them; the others are done.
-        :raises Stopped: somebody asked for the stop.
-        :raises StoreError: the destination does not do what it is asked to, or others do not stop publishing.
-        """
-        with scratch_folder() as scratch:
-            where = {"platform": self.platform, "page_id": self.page_id, "stopped": self.stopped}
-            return _Erasing(self, DataSet(store, scratch, doing="erase", **where)).run()  # type: ignore[arg-type]
+    def _run(self, data: DataSet) -> Run:
+        return _Erasing(self, data)
 
 
-class _Erasing:
+class _Erasing(Run):
     """One run."""
 
     def __init__(self, order: Erasure, data: DataSet) -> None:
-        self._order, self._data = order, data
-        self._report = Report()
+        super().__init__(order, data)
+        self._ids, self._secret = order.ids, order.secret
         self._pseudonyms: Pseudonyms | None = None
         self._threads: dict[_Page, Threads] = {}
         self._looked: dict[str, bool] = {}
         """Files that were read, by path: whether something goes of them. What lies under a path never changes."""
         self._nameless: set[str] = set()
         """Files with conversations of which the record does not tell who is in them."""
-        self._failed: dict[str, str] = {}
         self._damaged: dict[str, tuple[Manifest, str]] = {}
         """Windows that cannot be read back, by the key of their manifest: which one that was, and what is to be said."""
         self._moved = False
 
-    def run(self) -> dict[str, Any]:
-        report, dry = self._report, self._order.report_only
-        for report.looks in range(1, MOST_LOOKS + 1):
-            look = self._look()
-            if not dry:
-                removed, files = self._data.sweep(look, self._order.now)
-                report.staging_removed += removed
-                report.went.files_deleted += files
-            affected = self._affected(look)
-            self._apply(affected)
-            if dry or not (affected or self._moved):
-                break
-        else:
-            raise unsteady()
-        self._look_beside(look)
-        self._conclude()
-        return report.summary()
+    def _change(self, look: Look) -> bool:
+        self._moved = False
+        affected = self._affected(self._readable(look))
+        self._apply(affected)
+        return bool(affected) or self._moved
 
     # ---- what there is
 
-    def _look(self) -> Look:
-        look = self._data.look()
-        self._failed, self._moved = dict(look.unreadable), False
-        self._report.windows = len(look.windows)
-        self._report.pages = len({one.page for one in look.windows})
+    def _readable(self, look: Look) -> list[Published]:
+        """The windows of which it can be told who is in them."""
         if self._pseudonyms is None and any(_hides_ids(one.manifest) for one in look.windows):
-            self._pseudonyms = Pseudonyms(self._order.secret(), {"id"})
+            self._pseudonyms = Pseudonyms(self._secret(), {"id"})
             # What was looked for before was too little.
             self._threads.clear()
             self._looked.clear()
-        look.windows[:] = [one for one in look.windows if self._can_be_told(one)]
-        return look
+        return [one for one in look.windows if self._can_be_told(one)]
 
     def _can_be_told(self, one: Published) -> bool:
         """Whether it can be told who is in a window; where not all can be told, it is noted why not."""
@@ -286,7 +243,7 @@ class _Erasing:
 
     def _all_ids(self) -> frozenset[str]:
         """The ids as they were given, and as they are where they are hashed."""
-        ids, hides = self._order.ids, self._pseudonyms
+        ids, hides = self._ids, self._pseudonyms
         return frozenset(ids) | {hides.of("id", one) for one in ids if hides is not None}
 
     def _of_page(self, page: _Page) -> Threads:
@@ -294,15 +251,15 @@ class _Erasing:
             platform, page_id = page
             # A Page that tasks call by its name stands among people by an id that nothing here tells.
             own = frozenset({page_id}) if platform == "messenger" and page_id.isdecimal() else frozenset()
-            if own & self._order.ids:
+            if own & self._ids:
                 raise DumpRefused(f"One of the ids is that of the Page {page_id} itself, which cannot be erased.")
             self._threads[page] = Threads(LeftOut(self._all_ids(), own))
         return self._threads[page]
 
-    def _affected(self, look: Look) -> list[Published]:
+    def _affected(self, readable: list[Published]) -> list[Published]:
         """The windows of which something goes."""
         pages: dict[_Page, list[Published]] = {}
-        for one in look.windows:
+        for one in readable:
             pages.setdefault(one.page, []).append(one)
         for page in pages:
             self._of_page(page)  # each refusal comes before the first change
@@ -367,7 +324,7 @@ class _Erasing:
     def _apply(self, windows: list[Published]) -> None:
         """Write windows anew, or take them away."""
         report = self._report
-        for one, tally in self._data.each(self._change, windows):
+        for one, tally in self._data.each(self._erase, windows):
             if isinstance(tally, (Moved, DumpRefused)):
                 self._note(one, tally)
                 continue
@@ -377,12 +334,12 @@ class _Erasing:
             else:
                 report.windows_changed += tally.went
 
-    def _change(self, one: Published) -> Tally:
-        dry = self._order.report_only
+    def _erase(self, one: Published) -> Tally:
         if self._is_theirs(one):
-            return self._data.withdraw(one, dry=dry)
+            return self._data.withdraw(one, dry=self._dry)
         untouched = {path for file in one.manifest["files"] if self._looked.get(path := file["path"]) is False}
-        return self._data.rewrite(one, self._of_page(one.page), untouched, {"erased_at": iso(self._order.now)}, dry=dry)
+        marks = {"erased_at": iso(self._now)}
+        return self._data.rewrite(one, self._of_page(one.page), untouched, marks, dry=self._dry)
 
     def _look_beside(self, look: Look) -> None:
         """Look through what lies beside the published files: what is under way, and what a crash has left."""
@@ -400,9 +357,9 @@ class _Erasing:
         self._report.staging_left = len(runs)
         self._report.files_left = sum(held is True for _, held in self._data.each(holds, strangers))
 
-    def _conclude(self) -> None:
+    def _conclude(self, look: Look) -> str:
+        self._look_beside(look)
         report, days = self._report, LEFTOVERS_AFTER.days
-        report.warn_of_nothing(self._failed)
         if report.staging_left or report.files_left:
             left = [lines.count(report.staging_left, "run")] * bool(report.staging_left)
             left += [lines.count(report.files_left, "file")] * bool(report.files_left)
@@ -411,12 +368,7 @@ class _Erasing:
                 f"exports are over. What nobody goes on with is removed {days} days after its last write, by the erasure and by "
                 "the folder's next export."
             )
-        lines.tell(log, INFO, self._last_line())
-        refuse_failed(self._failed)
-
-    def _last_line(self) -> str:
-        report = self._report
-        would = "Would erase" if self._order.report_only else "Erased"
+        would = "Would erase" if self._dry else "Erased"
         changed = report.windows_changed + report.windows_removed
         return f"{would} {report.went} in {changed} of {lines.count(report.windows, 'window')}."
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, Resumed
-from airflow_provider_pageconv.dump.destination import Destination, Manifest
+from airflow_provider_pageconv.dump.destination import Destination
 from airflow_provider_pageconv.dump.downloads import MediaSource
 from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.publishing import refuse
@@ -175,8 +176,8 @@ class Export:
             if todo:
                 self._run(todo, hands)
         for destination in destinations.values():
-            if not destination.is_tidy:
-                destination.tidy()
+            if not destination.leftovers.is_tidy:
+                destination.leftovers.tidy()
         return [outcomes[folder] for folder in self._folders]
 
     def _listed(self, top: str, places: Mapping[str, Place]) -> dict[str, list[Entry]]:
@@ -206,7 +207,7 @@ class Export:
         monotonic: float,
     ) -> FolderExport:
         """Take up what an earlier try of this run left, or begin."""
-        destination.sweep(now, staged)
+        destination.leftovers.sweep(now, staged)
         checkpoints = Checkpoints(destination.store, destination.staging, secrets.token_hex(4))
         resumed = checkpoints.load(staged)
         checkpoints.claim()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import secrets
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from airflow_provider_pageconv import json_text
 from airflow_provider_pageconv.dump import parquet, schema
 from airflow_provider_pageconv.dump.packing import PIECE, Packing
 from airflow_provider_pageconv.dump.records import line
+from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.dump.store_errors import told
 
 JSONL, PARQUET = "jsonl", "parquet"
@@ -198,6 +200,31 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             yield from map(_record, parquet.read_parquet(path) if begins == parquet.MAGIC else _read_lines(raw, begins))
         except (ValueError, EOFError, OSError, zlib.error) as error:
             raise DamagedFile(str(error) or type(error).__name__) from None
+
+
+def stored_records(store: Store, key: str, scratch: Path, sha256: str | None = None) -> Iterator[dict[str, Any]]:
+    """The records of a data file in the store, which lies in a local folder while they are read.
+
+    :param sha256: what the file has to have.
+    :raises FileNotFoundError: it is gone.
+    :raises DamagedFile: it is not what it should be.
+    """
+    local = scratch / f"read-{secrets.token_hex(4)}"
+    try:
+        store.fetch(key, local)
+        if sha256 is not None and _sha256(local) != sha256:
+            raise DamagedFile("its SHA-256 is not the one that the manifest names")
+        yield from read_records(local)
+    finally:
+        local.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def read_batches(raw: BinaryIO, stream: str) -> Iterator[Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_provider_pageconv import __version__
 from airflow_provider_pageconv.dump.carrying import Carried
-from airflow_provider_pageconv.dump.destination import MANIFEST_VERSION
 from airflow_provider_pageconv.dump.listing import MESSAGE_RUN
+from airflow_provider_pageconv.dump.manifest_file import MANIFEST_VERSION
 from airflow_provider_pageconv.dump.progress import Progress
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.dump.spec import Spec
+from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.graph.edges import ConversationsQuery
 from airflow_provider_pageconv.graph.media import SAYS, Reason
 from airflow_provider_pageconv.graph.protocol import version_note
@@ -116,7 +116,10 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
         "conversations": document["conversations"] - left.conversations + carried.conversations,
         "messages": document["messages"] - left.messages - carried.dropped + carried.messages,
         "messages_unavailable": (
-            document["messages_unavailable"] - left.unavailable - carried.dropped_unavailable + carried.unavailable
+            document["messages_unavailable"]
+            - left.messages_unavailable
+            - carried.dropped_unavailable
+            + carried.unavailable
         ),
         "messages_undated": carried.unsettled,
         "conversations_unavailable": (
@@ -136,23 +139,7 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
     return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}
 
 
-class Went(Protocol):
-    """How many records of a published window went; see :class:`~airflow_provider_pageconv.dump.erasing.Tally`."""
-
-    conversations: int
-    messages: int
-    conversations_carried: int
-    messages_carried: int
-    conversations_unavailable: int
-    messages_unavailable: int
-    expected: int
-    incomplete: set[str]
-    media_files: int
-    media_bytes: int
-    media_failed: Counter[str]
-
-
-def recounted(manifest: Mapping[str, Any], went: Went) -> dict[str, Any]:
+def recounted(manifest: Mapping[str, Any], went: Tally) -> dict[str, Any]:
     """A published manifest without what went of its records; what it says of the API's list stays.
 
     :param went: what went.

@@ -9,10 +9,18 @@ from typing import Any
 
 from airflow_provider_pageconv.dump.carrying import Carried, Carrier
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints, ClosedPart
-from airflow_provider_pageconv.dump.destination import MOST_PREDECESSORS, Destination, Manifest
+from airflow_provider_pageconv.dump.destination import MOST_PREDECESSORS, Destination
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped, Superseded
 from airflow_provider_pageconv.dump.manifest import complete
+from airflow_provider_pageconv.dump.manifest_file import Manifest, refuse_unreadable
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
+from airflow_provider_pageconv.dump.refusals import (
+    OVERWRITE,
+    refuse_fewer_files,
+    refuse_less,
+    refuse_nameless,
+    refuse_other_pseudonyms,
+)
 from airflow_provider_pageconv.dump.spec import Spec
 from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.dump.store_errors import StoreError
@@ -62,7 +70,7 @@ class Publication:
                     self.save()
                 raise
             if manifest is not None:
-                self.destination.tidy_at_once(manifest, self.checkpoints.claim_key)
+                self.destination.leftovers.tidy_at_once(manifest, self.checkpoints.claim_key)
                 return manifest
             self.save()  # something was published meanwhile, and stays
         return self._replace()
@@ -78,7 +86,7 @@ class Publication:
             others = destination.others() if self.carrier.may_repeat else []
             try:
                 if predecessor is not None:
-                    refuse_replacement(self.spec, self.folder, destination, predecessor)
+                    refuse_replacement(self.spec, self.folder, destination.place.manifest, predecessor)
                 carried = self.carrier.settle(predecessor, others)
             except DumpRefused:
                 if destination.published() == published and (not others or destination.others() == others):
@@ -93,7 +101,7 @@ class Publication:
                 media=carried.media.files,
             )
             if manifest is not None:
-                destination.tidy()
+                destination.leftovers.tidy()
                 return manifest
         raise destination.unsteady()
 
@@ -137,21 +145,23 @@ def refuse(
 
     def look(found: Manifest | None) -> None:
         if found is not None:
-            refuse_replacement(spec, folder, destination, found)
+            refuse_replacement(spec, folder, destination.place.manifest, found)
             destination.refuse_damage(found)
 
     destination.steadily(look, published)
 
 
-def refuse_replacement(spec: Spec, folder: str, destination: Destination, published: Manifest) -> None:
+def refuse_replacement(spec: Spec, folder: str, where: str, published: Manifest) -> None:
     """Refuse to replace an export that cannot be read back, that was asked for more, or that hides people differently.
 
+    :param where: the key of its manifest.
     :raises DumpRefused: it is such a one.
     """
+    refuse_unreadable(where, published, f" Otherwise {OVERWRITE}.")
     query = list_query(spec, folder)
     inner = query.message_fields.expressions if query.message_fields else None
-    destination.refuse_replacement(published, {CONVERSATIONS: query.fields.expressions, MESSAGES: inner})
-    destination.refuse_fewer_files(published, downloads=spec.download_attachments)
-    destination.refuse_other_pseudonyms(published, *spec.hides)
+    refuse_less(where, published, {CONVERSATIONS: query.fields.expressions, MESSAGES: inner})
+    refuse_fewer_files(where, published, downloads=spec.download_attachments)
+    refuse_other_pseudonyms(where, published, *spec.hides)
     if spec.people.left_out is not None:
-        destination.refuse_nameless(published)
+        refuse_nameless(where, published)

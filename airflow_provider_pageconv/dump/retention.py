@@ -6,33 +6,21 @@ messages, and the conversations that are as old and of which no message stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from logging import INFO, getLogger
 from typing import Any
 
 from airflow_provider_pageconv import lines
-from airflow_provider_pageconv.dump.destination import Manifest
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.erasing import (
-    MOST_LOOKS,
-    DataSet,
-    Moved,
-    Published,
-    Report,
-    Tally,
-    refuse_failed,
-    unsteady,
-)
+from airflow_provider_pageconv.dump.erasing import DataSet, Look, Moved, Published
 from airflow_provider_pageconv.dump.idset import IdSet, digest
+from airflow_provider_pageconv.dump.looking import Order, Run
+from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
-from airflow_provider_pageconv.dump.scratch import scratch_folder
-from airflow_provider_pageconv.dump.store import Store
+from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.times import iso, moment, seconds
-
-log = getLogger(__name__)
 
 
 @dataclass
@@ -92,107 +80,83 @@ class Younger:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """How long what is kept, and where.
+class Retention(Order):
+    """How long what is published is kept.
 
-    :param keep: how long after a window has ended it is kept.
-    :param now: the present.
-    :param report_only: change nothing.
+    :param keep: how long after its window has ended.
     """
 
+    doing = "retain"
+
     keep: timedelta
-    now: datetime
-    platform: str | None = None
-    page_id: str | None = None
-    report_only: bool = False
-    stopped: Callable[[], bool] = lambda: False
 
     @property
     def cutoff(self) -> datetime:
         """What is older goes."""
         return self.now - self.keep
 
-    def run(self, store: Store) -> dict[str, Any]:
-        """Remove what is older; what was found and done.
-
-        :raises DumpRefused: some windows could not be read; the others are done.
-        :raises Stopped: somebody asked for the stop.
-        :raises StoreError: the destination does not do what it is asked to, or others do not stop publishing.
-        """
-        with scratch_folder() as scratch:
-            where = {"platform": self.platform, "page_id": self.page_id, "stopped": self.stopped}
-            return _Retaining(self, DataSet(store, scratch, doing="retain", **where)).run()  # type: ignore[arg-type]
+    def _run(self, data: DataSet) -> Run:
+        return _Retaining(self, data)
 
 
-class _Retaining:
+class _Retaining(Run):
     """One run."""
 
     def __init__(self, order: Retention, data: DataSet) -> None:
-        self._order, self._data = order, data
-        self._report = Report()
-        self._failed: dict[str, str] = {}
+        super().__init__(order, data)
+        self._cutoff = order.cutoff
         self._undated: dict[str, int] = {}
-        self._done: dict[str, Manifest] = {}
-        """Windows that were gone through: nothing more goes of them while this is their manifest."""
+        self._done: dict[str, tuple[Manifest, str]] = {}
+        """Windows that were gone through, by the key of their manifest: nothing more goes of them while it is this one; and
+        what is to be said where nothing could be done."""
 
-    def run(self) -> dict[str, Any]:
-        report, dry = self._report, self._order.report_only
-        for report.looks in range(1, MOST_LOOKS + 1):
-            look = self._data.look()
-            report.windows, report.pages = len(look.windows), len({one.page for one in look.windows})
-            self._failed |= look.unreadable
-            if not dry:
-                removed, files = self._data.sweep(look, self._order.now)
-                report.staging_removed += removed
-                report.went.files_deleted += files
-            todo = [one for one in look.windows if self._done.get(one.place.manifest) != one.manifest]
-            changed = self._apply(todo)
-            if dry or not changed:
-                break
-        else:
-            raise unsteady()
-        report.warn_of_nothing(self._failed)
+    def _change(self, look: Look) -> bool:
+        changed, todo = False, []
+        for one in look.windows:
+            manifest, sentence = self._done.get(one.place.manifest, (None, ""))
+            if manifest != one.manifest:
+                todo.append(one)
+            elif sentence:
+                self._failed[one.place.manifest] = sentence
+        for one, found in self._data.each(self._retain, todo):
+            key = one.place.manifest
+            if isinstance(found, Moved):
+                changed = True
+                continue
+            self._done[key] = one.manifest, ""
+            if isinstance(found, DumpRefused):
+                self._failed[key] = str(found)
+                self._done[key] = one.manifest, str(found)
+                continue
+            tally, whole, self._undated[key] = found
+            self._report.went.add(tally)
+            self._report.windows_removed += whole
+            self._report.windows_changed += tally.went and not whole
+            changed = changed or whole or tally.went
+        return changed
+
+    def _conclude(self, look: Look) -> str:  # noqa: ARG002 - what lies beside the windows goes with its age
+        report = self._report
         report.warnings += [
             f"{key} keeps {lines.count(number, 'message')} without a time, of which nobody can tell how old they are."
             for key, number in sorted(self._undated.items())
             if number
         ]
-        would = "Would remove" if dry else "Removed"
+        would = "Would remove" if self._dry else "Removed"
         number = report.windows_changed + report.windows_removed
-        lines.tell(log, INFO, f"{would} {report.went} in {number} windows older than {iso(self._order.cutoff)}.")
-        refuse_failed(self._failed)
-        return report.summary()
+        return f"{would} {report.went} in {number} windows older than {iso(self._cutoff)}."
 
-    def _apply(self, windows: list[Published]) -> bool:
-        """Take away what is older; whether there was anything, or others were at work."""
-        changed = False
-        for one, found in self._data.each(self._change, windows):
-            if isinstance(found, Moved):
-                changed = True
-                continue
-            self._done[one.place.manifest] = one.manifest
-            if isinstance(found, DumpRefused):
-                self._failed[one.place.manifest] = str(found)
-                continue
-            tally, whole, undated = found
-            self._report.went.add(tally)
-            self._report.windows_removed += whole
-            self._report.windows_changed += tally.went and not whole
-            self._undated[one.place.manifest] = undated
-            changed = changed or whole or tally.went
-        return changed
-
-    def _change(self, one: Published) -> tuple[Tally, bool, int]:
+    def _retain(self, one: Published) -> tuple[Tally, bool, int]:
         """What went of a window, whether all of it did, and how many messages stay of unknown age."""
-        dry, window = self._order.report_only, Window.named(one.place.window)
-        if _ended(one) <= self._order.cutoff:
-            return self._data.withdraw(one, dry=dry), True, 0
+        window = Window.named(one.place.window)
+        if _ended(one) <= self._cutoff:
+            return self._data.withdraw(one, dry=self._dry), True, 0
         if window is None or window.since is not None:
             return Tally(), False, 0
-        younger = Younger(self._order.cutoff.timestamp(), self._order.now.timestamp())
+        younger = Younger(self._cutoff.timestamp(), self._now.timestamp())
         untouched = self._read(one, younger)
-        marks = {"retained_since": iso(self._order.cutoff)}
-        return self._data.rewrite(one, younger, untouched, marks, dry=dry), False, younger.undated
+        marks = {"retained_since": iso(self._cutoff)}
+        return self._data.rewrite(one, younger, untouched, marks, dry=self._dry), False, younger.undated
 
     def _read(self, one: Published, younger: Younger) -> set[str]:
         """Read a window, and tell which of its files stay as they are."""

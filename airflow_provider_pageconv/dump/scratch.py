@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow_provider_pageconv.dump.store_errors import told
+from airflow_provider_pageconv.dump.store_errors import StoreError, told
 
 PREFIX = "pageconv-parts-"
 
@@ -37,6 +38,26 @@ def scratch_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def database(path: Path, tables: str, *, cache_kib: int) -> Iterator[sqlite3.Connection]:
+    """A database of what has to be known for a while, so that memory stays flat; nobody else uses it meanwhile.
+
+    :param path: of its file, which stays.
+    :param tables: the statements that make them.
+    :param cache_kib: how much of it may lie in memory, in KiB.
+    :raises StoreError: it does not fit on the worker's disk.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as known:
+            known.executescript(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;"
+                f"PRAGMA cache_size = -{cache_kib};{tables}"
+            )
+            yield known
+    except sqlite3.Error as error:
+        raise StoreError(f"Cannot write {path}, which lies among the temporary files of the worker: {error}") from error
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -483,7 +483,7 @@ class Machine(RuleBasedStateMachine):
             there[record["id"]] |= ids_of(record, "participants", "senders") - {self.world.box.page.id}
             left[record["id"]] |= ids_of(record, "former_participants")
         owed = {folder: self.without(told, there, left, *held) for folder, held in rows.items()}
-        order = Erasure(frozenset({person}), lambda: KEY, self.world.now)
+        order = Erasure(frozenset({person}), lambda: KEY, now=self.world.now)
         told_of = self.change_what_is_published(order.run, Crash(at, after), "erasure")
         assert {folder: self.held(manifest) for folder, manifest in self.world.published().items()} == owed
         named = {file["path"] for manifest in self.world.published().values() for file in manifest["files"]}
@@ -502,7 +502,7 @@ class Machine(RuleBasedStateMachine):
     def retain(self, hours: int, at: int, after: bool) -> None:
         """What is older is removed from what is published; killed at some step, it is done again."""
         self.world.pass_time(1)
-        order = Retention(timedelta(hours=hours), self.world.now)
+        order = Retention(timedelta(hours=hours), now=self.world.now)
         owed = {
             folder: kept
             for folder, manifest in self.world.published().items()

@@ -526,7 +526,7 @@ class Nights(RuleBasedStateMachine):
         world = self.world
         if self.random.random() < 0.5 and (people := self.alone_in(threads)):
             met["erased by the erasure that ships"] += 1
-            Erasure(people, lambda: b"", world.now).run(MemoryStore(world, Crash()))
+            Erasure(people, lambda: b"", now=world.now).run(MemoryStore(world, Crash()))
             left = {row["id"] for manifest in self.manifests().values() for row in self.rows(manifest)[0]}
             assert not left & threads, "a thread was not erased"
             self.readers()

@@ -13,8 +13,7 @@ from airflow_provider_pageconv.sql import views
 from tests.docs.reading import BLOCKS, REPOSITORY, Block, tables_below
 from tests.dump.exporting import export, store_of
 from tests.operators.running import context
-from tests.people.crowd import box_of_a_crowd, search, told
-from tests.people.test_pseudonyms import FORMATS
+from tests.people.crowd import FORMATS, box_of_a_crowd, search, told
 from tests.servers.destinations import Destination, local
 
 PAGE = REPOSITORY / "docs" / "people.md"

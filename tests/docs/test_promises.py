@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.chaos.test_patches import PATCHES, TURNS_RED
+from tests.chaos.kept import PATCHES, TURNS_RED
 from tests.docs.reading import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "promises.md").read_text(encoding="utf-8")

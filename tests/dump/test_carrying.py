@@ -23,13 +23,16 @@ from tests.dump.exporting import (
     NOW,
     Breaking,
     Broken,
+    assert_counts_are_of_the_files,
     assert_tidy,
     client_of,
     every_step_saved,
     export,
     ids,
+    page,
     spec_of,
     store_of,
+    threads,
 )
 from tests.servers.destinations import Destination, local
 from tests.simulated import SimulatedHands, SimulatedTime
@@ -59,32 +62,6 @@ def assert_holds_all_that_was_given(files: Destination, given: Given) -> None:
     conversations = ids(files, "conversations")
     assert len(conversations) == len(set(conversations))
     assert {record["_conversation_id"] for record in messages} <= set(conversations)
-
-
-def assert_counts_are_of_the_files(files: Destination) -> None:
-    """A manifest counts what lies in its files, and its files are what it says."""
-    for manifest in files.manifests().values():
-        found: dict[str, list[dict[str, Any]]] = {"conversations": [], "messages": []}
-        for entry in manifest["files"]:
-            records = files.lines(entry["path"])
-            assert len(records) == entry["records"]
-            found[entry["stream"]] += records
-        messages, conversations = found["messages"], found["conversations"]
-        assert manifest["messages"] == len(messages)
-        assert manifest["conversations"] == len(conversations)
-        assert manifest["messages_unavailable"] == sum(record["_unavailable"] for record in messages)
-        assert manifest["conversations_unavailable"] == sum(record["_unavailable"] for record in conversations)
-        assert manifest["messages_carried"] == sum(record["_carried"] for record in messages)
-        assert manifest["conversations_carried"] == sum(record["_carried"] for record in conversations)
-
-
-def page(**options: Any) -> Sandbox:
-    """A Page whose clock stands still, with one folder."""
-    return Sandbox(**{"seed": 7, "folders": {"inbox": 12}, "messages": 30, "long_every": 3, "now": NOW, **options})
-
-
-def threads(box: Sandbox) -> list[str]:
-    return [thread["node"]["id"] for thread in box.data()["threads"] if thread["folder"] == "inbox"]
 
 
 # ---- night after night

@@ -20,7 +20,7 @@ from airflow_provider_pageconv.dump.threads import Scope
 from airflow_provider_pageconv.dump.window import Window
 from airflow_provider_pageconv.graph.edges import NESTED_MESSAGES
 from tests.both_ways import difference
-from tests.dump.test_values import JSON, TEXT
+from tests.dump.values import JSON, TEXT
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 TIMES = Moments(NOW.timestamp(), NOW.timestamp() + 5, 7.0)

@@ -32,17 +32,19 @@ from tests.dump.exporting import (
     NOW,
     Breaking,
     Broken,
+    assert_counts_are_of_the_files,
     assert_holds,
     assert_tidy,
     every_step_saved,
     export,
     ids,
     owed,
+    page,
     spec_of,
     store_of,
+    threads,
 )
 from tests.dump.shapes import MESSAGE, exact, records
-from tests.dump.test_carrying import assert_counts_are_of_the_files, page, threads
 from tests.servers import parquet_files
 from tests.servers.destinations import Destination, local
 

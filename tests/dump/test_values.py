@@ -27,6 +27,7 @@ from airflow_provider_pageconv.dump.records import line
 from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore, Store
 from airflow_provider_pageconv.dump.window import Window, overlapping
 from airflow_provider_pageconv.times import seconds
+from tests.dump.values import JSON, TEXT
 
 DAY = 86_400
 
@@ -212,15 +213,6 @@ def test_a_time_more_than_a_day_ahead_is_none() -> None:
 
 
 # Lines
-
-TEXT = st.text(st.characters(exclude_categories=()), max_size=30)
-JSON = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), TEXT
-    ),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
-    max_leaves=15,
-)
 
 
 @given(st.dictionaries(TEXT, JSON, max_size=5))

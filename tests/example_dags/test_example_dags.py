@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from airflow_provider_pageconv.sandbox.graph_api import APP_ID
-from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
+from tests.servers.airflow_home import EXAMPLE_DAGS, environment, run_dags
 from tests.servers.destinations import Destination, local
 
 DAY = timedelta(days=1)
@@ -63,20 +63,6 @@ def box(today: datetime) -> Iterator[Sandbox]:
     with Sandbox(seed=1, conversations=200, instagram=100, now=today, span=4 * DAY) as running:
         running.clock = lambda: datetime.now(timezone.utc)
         yield running
-
-
-def environment(box: Sandbox, destination: str) -> dict[str, str]:
-    """What a user of the examples sets up: the connection and the variable."""
-    connection = {
-        "conn_type": "pageconv",
-        "host": box.url,
-        "password": box.token,
-        "extra": {"page_id": box.page.id, "calls_per_second": 0},
-    }
-    return {
-        "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
-        "AIRFLOW_VAR_PAGECONV_DESTINATION": destination,
-    }
 
 
 @pytest.mark.usefixtures("airflow_home")

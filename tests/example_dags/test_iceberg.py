@@ -26,10 +26,8 @@ from pyiceberg.utils.config import Config
 from airflow_provider_pageconv.compat import AirflowFailException
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.docs.reading import blocks
-from tests.dump.exporting import DAY, NOW, export, store_of
-from tests.dump.test_carrying import page, threads
-from tests.example_dags.test_example_dags import environment
-from tests.servers.airflow_home import EXAMPLE_DAGS, run_dags
+from tests.dump.exporting import DAY, NOW, export, page, store_of, threads
+from tests.servers.airflow_home import EXAMPLE_DAGS, environment, run_dags
 from tests.servers.destinations import Destination, local
 
 STREAMS = ("conversations", "messages")

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_pageconv.graph.client import GraphClient
 from airflow_provider_pageconv.graph.errors import GraphError, GraphRequestError, GraphTransientError
 from airflow_provider_pageconv.graph.protocol import Credentials, Request
-from tests.graph.loopback import RawServer, dripping, response, says, serving
+from tests.graph.loopback import RawServer, certificate_of, dripping, response, says, serving
 
 TOKEN = "EAAGm0PX4ZCps/BA+KZC=x7Qz"
 SECRET = "the-app-secret"
@@ -207,39 +207,6 @@ def test_an_address_that_cannot_be_used_is_named_without_the_address() -> None:
 def certificate(tmp_path: Path) -> Path:
     """A certificate for loopback, with its key, that nobody has signed but itself."""
     return certificate_of(tmp_path)
-
-
-def certificate_of(folder: Path, host: str | None = None) -> Path:
-    """A certificate for loopback, or for a host, with its key, that nobody has signed but itself."""
-    from datetime import datetime, timedelta, timezone
-    from ipaddress import ip_address
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(timezone.utc)
-    named = x509.DNSName(host) if host else x509.IPAddress(ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([named]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{host or 'loopback'}.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
 
 
 def test_certificates_are_always_checked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ from airflow_provider_pageconv.graph.media import MEDIA_HOSTS, MediaError, Media
 from airflow_provider_pageconv.graph.media_client import Fetched, MediaClient, Watch
 from airflow_provider_pageconv.sandbox import Sandbox, Trouble
 from airflow_provider_pageconv.sandbox.media import content
-from tests.graph.loopback import dripping, response, says, serving
-from tests.graph.test_client_secrets import certificate_of
+from tests.graph.loopback import certificate_of, dripping, response, says, serving
 
 GRAPH = "https://graph.facebook.com"
 LINK = "https://lookaside.fbsbx.com/ig_messaging_cdn/?asset_id=17&signature=s3cret"

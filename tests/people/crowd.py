@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.sandbox.nodes import Person
@@ -171,3 +172,20 @@ def by_id(files: Destination, stream: str) -> Mapping[str, dict[str, Any]]:
     found = {record["id"]: record for record in records}
     assert len(found) == len(records)
     return found
+
+
+def without(*ids: str) -> dict[str, Any]:
+    return {"exclude_user_ids": frozenset(ids)}
+
+
+IDS = st.sampled_from(["11111111", "22222222", "33333333", 11111111, None])
+
+
+NODES = st.recursive(
+    IDS | st.sampled_from(["", "Ana", "https://example.com/11111111/x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "name", "users", "user_id", "data", "from", "else"]), inner)
+    ),
+    max_leaves=14,
+)

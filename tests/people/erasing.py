@@ -1,17 +1,19 @@
-"""Erasing people from what was exported, as a task does, and what has to be so at every instant meanwhile."""
+"""Removing people, and what is too old, from what was exported, as tasks do, and what has to be so at every instant meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_pageconv.dump.erasure import Erasure
+from airflow_provider_pageconv.dump.retention import Retention
 from airflow_provider_pageconv.dump.store import Store
-from tests.dump.exporting import bare
-from tests.people.crowd import KEY
+from tests.dump.exporting import DAY, NOW, bare
+from tests.people.crowd import KEY, Crowd
 from tests.servers.destinations import Destination, local
 
 Held = Mapping[str, Mapping[str, list[str]]]
@@ -26,7 +28,12 @@ def erase(
         assert key is not None, "the secret was asked for"
         return key
 
-    return Erasure(frozenset(ids), secret, now or datetime.now(timezone.utc), **options).run(store)
+    return Erasure(frozenset(ids), secret, now=now or datetime.now(timezone.utc), **options).run(store)
+
+
+def retain(store: Store, keep: timedelta = 3 * DAY, now: datetime = NOW, **options: Any) -> dict[str, Any]:
+    """Remove once what is older; what the task would return."""
+    return Retention(keep, now=now, **options).run(store)
 
 
 def whole(files: Destination, stream: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -92,3 +99,28 @@ def copied(content: Mapping[str, bytes], folder: Path) -> Destination:
 def notes(files: Destination) -> list[dict[str, Any]]:
     """The notes in the staging area."""
     return [json.loads(files.read(name)) for name in files.names("_staging") if "/note-" in name]
+
+
+def with_media(files: Destination, crowd: Crowd) -> Mapping[str, str]:
+    """Give some messages a file, as an export that downloads them does; which path each message points to."""
+    [(name, manifest)] = files.manifests().items()
+    folder = "/".join(manifest["files"][0]["path"].split("/")[1:-1])
+    pointed: dict[str, str] = {}
+    rows = []
+    for file in manifest["files"]:
+        if file["stream"] != "messages":
+            continue
+        records = files.lines(file["path"])
+        for record in records:
+            sha = f"{len(pointed) // 2:064x}"  # two messages share one
+            path = pointed[record["id"]] = f"media/{folder}/e-1/{sha}.jpg"
+            record["attachments"] = {"data": [{"id": "9", "_media": {"path": path, "sha256": sha}}]}
+            if not any(row["path"] == path for row in rows):
+                files.write(path, sha.encode())
+                rows.append({"path": path, "stream": "media", "records": 1, "bytes": 64, "sha256": sha})
+        content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        files.write(file["path"], content)
+        file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["files"] += rows
+    files.write(name, json.dumps(manifest).encode())
+    return pointed

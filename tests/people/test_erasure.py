@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pageconv import json_text
-from airflow_provider_pageconv.dump.destination import LEFTOVERS_AFTER
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
 from airflow_provider_pageconv.dump.erasure import Mentions
+from airflow_provider_pageconv.dump.leftovers import LEFTOVERS_AFTER
 from airflow_provider_pageconv.dump.people import LeftOut
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import (
@@ -27,16 +25,27 @@ from tests.dump.exporting import (
     Breaking,
     Broken,
     Meanwhile,
+    assert_counts_are_of_the_files,
     assert_tidy,
     every_step_saved,
     export,
     store_of,
 )
-from tests.dump.test_carrying import assert_counts_are_of_the_files
-from tests.people.crowd import Crowd, Looking, box_of_a_crowd, by_id, scratch_in, search, told
-from tests.people.erasing import Watching, copied, erase, held, whole
-from tests.people.test_left_out import NODES, without
-from tests.people.test_pseudonyms import each_format, hashed, pseudonyms
+from tests.people.crowd import (
+    NODES,
+    Crowd,
+    Looking,
+    box_of_a_crowd,
+    by_id,
+    each_format,
+    hashed,
+    pseudonyms,
+    scratch_in,
+    search,
+    told,
+    without,
+)
+from tests.people.erasing import Watching, copied, erase, held, whole, with_media
 from tests.servers.destinations import Destination, local
 
 each_way = pytest.mark.parametrize("hides", [{}, pseudonyms()], ids=["plain", "pseudonymised"])
@@ -432,31 +441,6 @@ def test_no_record_is_passed_over_of_which_something_goes(node: dict[str, Any]) 
 # ---- media
 
 
-def with_media(files: Destination, crowd: Crowd) -> Mapping[str, str]:
-    """Give some messages a file, as an export that downloads them does; which path each message points to."""
-    [(name, manifest)] = files.manifests().items()
-    folder = "/".join(manifest["files"][0]["path"].split("/")[1:-1])
-    pointed: dict[str, str] = {}
-    rows = []
-    for file in manifest["files"]:
-        if file["stream"] != "messages":
-            continue
-        records = files.lines(file["path"])
-        for record in records:
-            sha = f"{len(pointed) // 2:064x}"  # two messages share one
-            path = pointed[record["id"]] = f"media/{folder}/e-1/{sha}.jpg"
-            record["attachments"] = {"data": [{"id": "9", "_media": {"path": path, "sha256": sha}}]}
-            if not any(row["path"] == path for row in rows):
-                files.write(path, sha.encode())
-                rows.append({"path": path, "stream": "media", "records": 1, "bytes": 64, "sha256": sha})
-        content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-        files.write(file["path"], content)
-        file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest["files"] += rows
-    files.write(name, json.dumps(manifest).encode())
-    return pointed
-
-
 def test_files_of_messages_that_go_go_with_them(tmp_path: Path) -> None:
     """Those that a message points to which stays are named again, where they lie."""
     box, crowd = box_of_a_crowd(messages=5)
@@ -601,21 +585,3 @@ def test_nothing_of_them_lies_on_the_worker_s_disk_afterwards(tmp_path: Path) ->
         assert list((tmp_path / "scratch").iterdir()) == []
         erase(store_of(files), crowd.alone.id)
         assert list((tmp_path / "scratch").iterdir()) == []
-
-
-@pytest.mark.parametrize("destination_files", ["s3"], indirect=True)
-def test_in_a_bucket_it_does_what_it_does_in_a_folder(destination_files: Destination) -> None:
-    """Copies, puts and listings are the store's own there."""
-    box, crowd = box_of_a_crowd(folders={"inbox": 8, "other": 2}, messages=6)
-    with box:
-        two_days(box, destination_files, max_part_records=20)
-    before = destination_files.snapshot()
-    result = erase(store_of(destination_files), crowd.alone.id)
-    assert result["windows_changed"] == 2
-    content = json.dumps([list(whole(destination_files, stream).values()) for stream in ("conversations", "messages")])
-    assert not [one for one in told(crowd.alone) if one in content]
-    assert len(content) > 1000
-    assert_counts_are_of_the_files(destination_files)
-    assert_tidy(destination_files)
-    assert set(destination_files.names()) != set(before)
-    assert erase(store_of(destination_files), crowd.alone.id)["looks"] == 1

@@ -19,6 +19,7 @@ from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import (
     Breaking,
     Broken,
+    assert_counts_are_of_the_files,
     assert_tidy,
     bare,
     checkpoints,
@@ -29,9 +30,9 @@ from tests.dump.exporting import (
     owed,
     store_of,
 )
-from tests.dump.test_carrying import assert_counts_are_of_the_files
 from tests.people.crowd import (
     FORMATS,
+    NODES,
     Crowd,
     Looking,
     box_of_a_crowd,
@@ -42,12 +43,9 @@ from tests.people.crowd import (
     scratch_in,
     search,
     told,
+    without,
 )
 from tests.servers.destinations import Destination, local
-
-
-def without(*ids: str) -> dict[str, Any]:
-    return {"exclude_user_ids": frozenset(ids)}
 
 
 def assert_left_out(files: Destination, box: Sandbox, crowd: Crowd) -> None:
@@ -282,17 +280,6 @@ def test_on_instagram_a_thread_goes_whole_although_the_account_is_not_known_by_i
         manifest = export(box, store_of(files), "all", platform="instagram", **without(person.id))
     assert (manifest["conversations"], manifest["messages"]) == (7, 14)
     assert search(tmp_path, {person.id, person.username}) == set()
-
-
-IDS = st.sampled_from(["11111111", "22222222", "33333333", 11111111, None])
-NODES = st.recursive(
-    IDS | st.sampled_from(["", "Ana", "https://example.com/11111111/x"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["id", "name", "users", "user_id", "data", "from", "else"]), inner)
-    ),
-    max_leaves=14,
-)
 
 
 @given(st.dictionaries(st.sampled_from(["id", "from", "to", "name", "participants", "new_thing"]), NODES))

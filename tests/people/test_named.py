@@ -22,10 +22,10 @@ from airflow_provider_pageconv.sandbox import Fault, Sandbox
 from tests.dump.exporting import every_step_saved
 from tests.operators.running import CONNECTION, connection, context, operator, run
 from tests.people.crowd import ALL, KEY, box_of_a_crowd, everybody, hashed, search, told
+from tests.people.named import SOMEBODY, SOMEBODY_ELSE, WRONG, WRONG_LISTS
 from tests.servers.airflow_home import run_dags
 from tests.servers.destinations import local
 
-SOMEBODY, SOMEBODY_ELSE = "1403689654214327", "1404936837137626"
 SECRET = KEY.decode()
 
 
@@ -53,17 +53,6 @@ def test_a_list_has_an_id_on_a_line(
         run((tmp_path / "export").as_uri(), folders="inbox", exclude_user_ids=people.as_uri())
     found = search(tmp_path / "export", {SOMEBODY, SOMEBODY_ELSE})
     assert {one.partition(" in ")[0] for one in found} == {SOMEBODY, SOMEBODY_ELSE} - left_out
-
-
-WRONG_LISTS: list[tuple[bytes | None, str]] = [
-    (None, "which cannot be read: no file is there"),
-    (b"", "which holds no id: it takes one a line, or None to leave out nobody"),
-    (b"\n# nobody yet\n", "which holds no id: it takes one a line, or None to leave out nobody"),
-    (b"user_id\n1403689654214327\n", "whose line 1 is no id of a person: it takes digits alone"),
-    (b"1403689654214327\nAna Brontes\n", "whose line 2 is no id of a person: it takes digits alone"),
-    (b"1403689654214327,1404936837137626\n", "whose line 1 is no id of a person: it takes digits alone"),
-    (b"\xff\xfe1\x004\x00", "which is no text in UTF-8"),
-]
 
 
 @pytest.mark.parametrize("content, says", WRONG_LISTS)
@@ -125,12 +114,6 @@ def test_the_list_is_read_at_the_start_of_every_try(tmp_path: Path, monkeypatch:
 
 
 # ---- what is refused when the DAG is parsed
-
-
-WRONG: list[Any] = [
-    [], (), "", ["1403689654214327", "Brontes"], "Brontes", "people.txt", ["x/y"], [True], [1.5], [None], {"1": 2}, [-4],
-    ["1403689654214327\n"], 3.5,
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", WRONG, ids=repr)

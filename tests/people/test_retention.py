@@ -14,23 +14,24 @@ from typing import Any
 import pytest
 
 from airflow_provider_pageconv.dump.endings import DumpRefused
-from airflow_provider_pageconv.dump.retention import Retention
-from airflow_provider_pageconv.dump.store import Store
 from airflow_provider_pageconv.sandbox import Sandbox
-from tests.dump.exporting import DAY, NOW, Breaking, Broken, assert_tidy, bare, export, moment, store_of
-from tests.dump.test_carrying import assert_counts_are_of_the_files
-from tests.people.crowd import Looking, box_of_a_crowd, by_id
-from tests.people.erasing import Watching, copied, held
-from tests.people.test_erasure import with_media
-from tests.people.test_pseudonyms import each_format
+from tests.dump.exporting import (
+    DAY,
+    NOW,
+    Breaking,
+    Broken,
+    assert_counts_are_of_the_files,
+    assert_tidy,
+    bare,
+    export,
+    moment,
+    store_of,
+)
+from tests.people.crowd import Looking, box_of_a_crowd, by_id, each_format
+from tests.people.erasing import Watching, copied, held, retain, with_media
 from tests.servers.destinations import Destination, local
 
 CUT = NOW - 3 * DAY
-
-
-def retain(store: Store, keep: timedelta = NOW - CUT, now: datetime = NOW, **options: Any) -> dict[str, Any]:
-    """Remove once what is older; what the task would return."""
-    return Retention(keep, now, **options).run(store)
 
 
 @pytest.fixture

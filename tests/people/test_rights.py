@@ -20,9 +20,8 @@ from airflow_provider_pageconv.operators import PageConversationsErasureOperator
 from airflow_provider_pageconv.parameters import UserIds
 from tests.dump.exporting import export, store_of
 from tests.operators.running import CONNECTION, connection, context
-from tests.people.crowd import box_of_a_crowd, everybody, search, told
-from tests.people.test_named import SOMEBODY, SOMEBODY_ELSE, WRONG, WRONG_LISTS
-from tests.people.test_pseudonyms import KEY, hashed, pseudonyms
+from tests.people.crowd import KEY, box_of_a_crowd, everybody, hashed, pseudonyms, search, told
+from tests.people.named import SOMEBODY, SOMEBODY_ELSE, WRONG, WRONG_LISTS
 from tests.servers.airflow_home import run_dags
 from tests.servers.destinations import Destination, local
 

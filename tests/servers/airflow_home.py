@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pageconv.sandbox import Sandbox
 from airflow_provider_pageconv.standalone import settings, without_airflow
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,3 +77,17 @@ def run_dags(runs: Sequence[Mapping[str, Any]], *, environment: Mapping[str, str
     for result in results:
         result["log"] = done.stdout + done.stderr
     return results
+
+
+def environment(box: Sandbox, destination: str) -> dict[str, str]:
+    """What a user of the examples sets up: the connection and the variable."""
+    connection = {
+        "conn_type": "pageconv",
+        "host": box.url,
+        "password": box.token,
+        "extra": {"page_id": box.page.id, "calls_per_second": 0},
+    }
+    return {
+        "AIRFLOW_CONN_PAGECONV_DEFAULT": json.dumps(connection),
+        "AIRFLOW_VAR_PAGECONV_DESTINATION": destination,
+    }

@@ -11,7 +11,7 @@ import duckdb
 
 from airflow_provider_pageconv.dump.formats import PartWriter, version_of
 from airflow_provider_pageconv.sql import views
-from tests.sql.story import DAY
+from tests.sql.story import DAY, Story
 
 Database = duckdb.DuckDBPyConnection
 
@@ -79,3 +79,45 @@ def data_set(
         }  # fmt: skip
         manifest.write_text(json.dumps(says), encoding="utf-8")
     return root
+
+
+COLUMNS = (
+    "_platform",
+    "_page_id",
+    "id",
+    "_conversation_id",
+    "_folder",
+    "_unavailable",
+    "_carried",
+    "from_id",
+    "message",
+)
+
+
+def plain(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a row in a form that all libraries share: half an emoji, which some hold as nothing, as nothing."""
+    time = row["created_time"]
+    dated = time is not None and time == time and hasattr(time, "timestamp")
+    rest = ("" if row[name] is None or row[name] != row[name] else str(row[name]) for name in COLUMNS)
+    return (str(time.timestamp()) if dated else "", *("" if "\ufffd" in text else text for text in rest))
+
+
+def by_the_views(root: str) -> list[tuple[str, ...]]:
+    """Return what DuckDB's view of the messages holds."""
+    with duckdb.connect() as database:
+        database.execute(views(root))
+        answer = database.execute(f"SELECT {', '.join(COLUMNS)}, created_time FROM messages")
+        return sorted(plain(dict(zip((*COLUMNS, "created_time"), row, strict=True))) for row in answer.fetchall())
+
+
+def assert_mixed(story: Story) -> None:
+    """See that the week has all that may go wrong: both formats, bare records and carried ones, times in many forms."""
+    manifests = story.files.manifests().values()
+    kinds = {
+        (one["file_format"], key)
+        for one in manifests
+        for key in ("messages_unavailable", "messages_carried")
+        if one[key]
+    }
+    assert {file_format for file_format, _ in kinds} == {"jsonl", "parquet"}
+    assert ("parquet", "messages_carried") in kinds

@@ -202,3 +202,9 @@ def sandbox() -> Sandbox:
         now=midnight(),
         span=timedelta(days=6),
     )
+
+
+FORMATS = ("jsonl", "parquet")
+
+
+EARLIER, LATER = {"_fetched_at": "2026-11-21T10:00:00.000Z"}, {"_fetched_at": "2026-11-22T10:00:00.000Z"}

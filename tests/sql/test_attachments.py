@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sql.by_hand import Database, data_set, look, record, rows
-from tests.sql.story import Story
-from tests.sql.test_views import FORMATS
+from tests.sql.story import FORMATS, Story
 
 ENDS = datetime(2026, 3, 6, 2, 43, 59, tzinfo=timezone.utc)
 CDN = "https://scontent-mad1-1.xx.fbcdn.net/v/t1.15752-9/1_n.jpg?_nc_cat=1&oh=03_Q7&oe=69AA3F6F&dl=1"

@@ -11,8 +11,7 @@ import pytest
 
 from airflow_provider_pageconv.times import moment
 from tests.sql.by_hand import Database, data_set, look, record, rows
-from tests.sql.story import Story
-from tests.sql.test_views import EARLIER, FORMATS, LATER
+from tests.sql.story import EARLIER, FORMATS, LATER, Story
 
 ANA, BOB, PAGE = {"id": "5", "name": "Ana"}, {"id": "6"}, {"id": "1", "name": "The Page"}
 

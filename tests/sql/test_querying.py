@@ -24,17 +24,8 @@ from tests.operators.running import CONNECTION, connection, run
 from tests.servers.destinations import on_s3
 from tests.servers.seaweedfs import S3Server
 from tests.sql.by_hand import data_set, look, record
+from tests.sql.copied import PAGE, ROOT, block
 from tests.sql.story import DAY, Story
-
-PAGE = (Path(__file__).parents[2] / "docs" / "querying.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-ROOT = "/data/pages"
-
-
-def block(language: str, having: str) -> str:
-    """Return the only piece of code in a language that has this in it."""
-    [code] = [code for one, code in BLOCKS if one == language and having in code]
-    return str(code)
 
 
 def executed(code: str, root: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.sql.by_hand import data_set, look, record, rows
-from tests.sql.test_views import FORMATS
+from tests.sql.story import FORMATS
 
 PAGE, ACCOUNT = "1", "178"
 TAGS = {

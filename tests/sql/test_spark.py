@@ -17,9 +17,9 @@ import pytest
 
 from tests.conftest import do_without
 from tests.servers.installing import from_debian
+from tests.sql.by_hand import assert_mixed, by_the_views, plain
+from tests.sql.copied import ROOT, block
 from tests.sql.story import TEXTS, Story
-from tests.sql.test_engines import assert_mixed, by_the_views, plain
-from tests.sql.test_querying import ROOT, block
 from tests.versions.run import uv
 
 SPARK = "pyspark==4.3.0"

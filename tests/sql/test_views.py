@@ -19,9 +19,8 @@ from airflow_provider_pageconv.times import EARLIEST, moment, seconds
 from tests.operators.running import CONNECTION, connection, run
 from tests.servers.destinations import Destination, local
 from tests.sql.by_hand import Database, data_set, look, record, rows
-from tests.sql.story import DAY, HALF, ODD, TEXTS, Key, Story
+from tests.sql.story import DAY, EARLIER, FORMATS, HALF, LATER, ODD, TEXTS, Key, Story
 
-FORMATS = ("jsonl", "parquet")
 VIEWS = ("exports", "gaps", "conversations_current", "messages", "attachments", "participants", "response_times")
 NUMBERS = (
     "conversations", "messages", "messages_unavailable", "messages_undated", "conversations_unavailable",
@@ -102,7 +101,6 @@ def test_what_only_the_replaced_export_had_is_there(story: Story, database: Data
     assert found["_carried"] is True
 
 
-EARLIER, LATER = {"_fetched_at": "2026-11-21T10:00:00.000Z"}, {"_fetched_at": "2026-11-22T10:00:00.000Z"}
 UNDATED = {"created_time": None}
 UNREADABLE = {"created_time": "yesterday"}
 
