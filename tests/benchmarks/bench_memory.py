@@ -2,7 +2,9 @@
 
 Promised: at most 32 bytes for each conversation; measured here: at most 24 MiB more for a million threads than for 10,000.
 
-Parquet holds a row group of each stream in memory: that is part of the floor, and its growth is measured as well.
+Parquet holds a row group of each stream in memory: that is part of the floor, and its growth is measured as well. Files of
+attachments cost more: a manifest names each of them. How much is measured with an export that fetches a file for each message, and
+one that replaces it.
 
 Each size is exported in a process of its own, by the worker threads that ship and without HTTP: the bytes of the answers are made
 up where the client would call.
@@ -10,6 +12,7 @@ up where the client would call.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import subprocess
@@ -25,14 +28,19 @@ SIZES = {"jsonl": (10_000, 1_000_000), "parquet": (40_000, 300_000)}  # less doe
 COMPRESSION = {"jsonl": "gzip", "parquet": "zstd"}
 PROMISED_MIB = 24.0
 PROMISED_BYTES = 32.0
+FILES = "files"
+FILE_SIZES, FILE_BYTES = (1_000, 10_000), 1_100.0
+"""Conversations, with two files each; bytes of memory for each file, as docs/media.md has it."""
+
 PAGE = 100
 
 
 class Canned:
     """A folder of some conversations with two messages each, newest first, made up page by page."""
 
-    def __init__(self, conversations: int) -> None:
+    def __init__(self, conversations: int, *, files: bool) -> None:
         self._conversations = conversations
+        self._files = files
         self._newest = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
     def page(self, first: int) -> bytes:
@@ -43,7 +51,7 @@ class Canned:
 
     def _thread(self, number: int) -> dict[str, Any]:
         time = (self._newest - timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S+0000")
-        messages = [
+        messages: list[dict[str, Any]] = [
             {
                 "id": f"m_{number}_{which}",
                 "created_time": time,
@@ -52,6 +60,9 @@ class Canned:
             }
             for which in range(2)
         ]
+        for message in messages if self._files else ():
+            link = f"https://scontent.fbcdn.net/{message['id']}.jpg"
+            message["attachments"] = {"data": [{"id": "1", "mime_type": "image/jpeg", "image_data": {"url": link}}]}
         participants = {"data": [{"id": str(number), "name": f"Person {number}"}]}
         return {
             "id": f"t_{number}",
@@ -62,8 +73,26 @@ class Canned:
         }
 
 
-def export(conversations: int, file_format: str) -> dict[str, float]:
-    """Export a folder of that size in a format; return what was exported and the peak of resident memory in MiB."""
+class CannedFiles:
+    """Files that hold their own address, without HTTP."""
+
+    def __init__(self) -> None:
+        from airflow_provider_pageconv.graph.media import MEDIA_HOSTS, MediaRules
+
+        self.rules = MediaRules.of("https://graph.facebook.com", MEDIA_HOSTS, 2**20, None)
+
+    def fetch(self, link: str, mime_type: str, local: Path, watch: Any) -> Any:
+        from airflow_provider_pageconv.graph.media_client import Fetched
+
+        content = link.encode()
+        local.write_bytes(content)
+        return Fetched(hashlib.sha256(content).hexdigest(), len(content), mime_type)
+
+
+def export(conversations: int, kind: str) -> dict[str, float]:
+    """Export a folder of that size in a format, or twice with files; return what was exported and the peak of resident memory in
+    MiB.
+    """
     import fsspec
 
     from airflow_provider_pageconv.dump.export import Export
@@ -74,7 +103,8 @@ def export(conversations: int, file_format: str) -> dict[str, float]:
     from airflow_provider_pageconv.graph.limits import Policy
     from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 
-    canned = Canned(conversations)
+    files = kind == FILES
+    canned = Canned(conversations, files=files)
 
     class CannedClient(GraphClient):
         """The client that ships, but for the network."""
@@ -82,39 +112,50 @@ def export(conversations: int, file_format: str) -> dict[str, float]:
         def exchange(self, request: Request, abandoned: threading.Event) -> Response:
             return Response(200, {}, canned.page(int(request.after or 0)))
 
-    run_key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "clear_number": 0}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(fsspec.filesystem("file"), folder)
-        how = {"file_format": file_format, "compression": COMPRESSION[file_format]}
-        spec = Spec(platform="messenger", page_id="1", window=Window(), run_key=run_key, **how)
-        client = CannedClient("http://127.0.0.1", Credentials("token"), version="v26.0", calls_per_second=0)
-        [outcome] = Export(spec, ["inbox"], client, store, Policy()).run()
+        how: dict[str, Any] = {"download_attachments": True} if files else {"file_format": kind}
+        for run in range(1 + files):
+            run_key = {"dag_id": "d", "run_id": f"r{run}", "task_id": "t", "map_index": -1, "clear_number": 0}
+            how["compression"] = COMPRESSION.get(kind, "gzip")
+            spec = Spec(platform="messenger", page_id="1", window=Window(), run_key=run_key, **how)
+            client = CannedClient("http://127.0.0.1", Credentials("token"), version="v26.0", calls_per_second=0)
+            [outcome] = Export(spec, ["inbox"], client, store, Policy(), media=CannedFiles()).run()
     manifest = outcome.manifest
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "conversations": manifest["conversations"],
         "messages": manifest["messages"],
+        "files": manifest["media_files"],
         "peak_mib": peak,
         "seconds": time.monotonic() - began,
     }
 
 
-def measure(file_format: str) -> bool:
-    """Print the peaks of a format and what lies between them; whether that is good."""
-    sizes, peaks = SIZES[file_format], []
+def peaks_of(kind: str, sizes: tuple[int, int]) -> list[dict[str, float]]:
+    """Export folders of some sizes, each in a process of its own, and say how that went."""
+    found = []
     for size in sizes:
-        command = [sys.executable, str(Path(__file__).resolve()), str(size), file_format]
+        command = [sys.executable, str(Path(__file__).resolve()), str(size), kind]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
         assert result["conversations"] == size
-        peaks.append(result["peak_mib"])
+        found.append(result)
+        what = f"{result['files']:>9,} files" if kind == FILES else f"{result['messages']:>9,} messages"
         print(
-            f"{file_format:>8}: {size:>9,} conversations, {result['messages']:>9,} messages: {result['peak_mib']:6.1f} MiB at the "
-            f"peak ({result['seconds']:.0f} s)",
+            f"{kind:>8}: {size:>9,} conversations, {what}: {result['peak_mib']:6.1f} MiB at the peak "
+            f"({result['seconds']:.0f} s)",
             flush=True,
         )
-    growth = peaks[-1] - peaks[0]
+    return found
+
+
+def measure(file_format: str) -> bool:
+    """Print the peaks of a format and what lies between them; whether that is good."""
+    sizes = SIZES[file_format]
+    small, large = peaks_of(file_format, sizes)
+    growth = large["peak_mib"] - small["peak_mib"]
     per_thread = growth * 1024 * 1024 / (sizes[-1] - sizes[0])
     print(
         f"{growth:.1f} MiB more, {per_thread:.1f} bytes for each conversation; at most {PROMISED_MIB:.0f} MiB and "
@@ -123,9 +164,20 @@ def measure(file_format: str) -> bool:
     return growth <= PROMISED_MIB and per_thread <= PROMISED_BYTES
 
 
-def main(formats: list[str]) -> int:
-    """Measure some formats, all if none is named."""
-    bad = [one for one in formats or SIZES if not measure(one)]
+def measure_files() -> bool:
+    """Print what files cost, one export that fetches them and one that replaces it; whether that is as it is told."""
+    small, large = peaks_of(FILES, FILE_SIZES)
+    growth = large["peak_mib"] - small["peak_mib"]
+    each = growth * 1024 * 1024 / (large["files"] - small["files"])
+    print(
+        f"{growth:.1f} MiB more, {each:.0f} bytes for each file; at most {FILE_BYTES:.0f} are as docs/media.md has it"
+    )
+    return each <= FILE_BYTES
+
+
+def main(kinds: list[str]) -> int:
+    """Measure some formats, or files; all if none is named."""
+    bad = [one for one in kinds or [*SIZES, FILES] if not (measure_files() if one == FILES else measure(one))]
     return len(bad)
 
 
