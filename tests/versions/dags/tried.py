@@ -1,4 +1,4 @@
-"""What is tried on each Airflow: an export that meets a limit and a kill, and the sensor in each of its modes."""
+"""What is tried on each Airflow: an export that meets a limit and a kill, what removes some of it, and the sensor in each mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset
 
-from airflow_provider_pageconv.operators import PageConversationsToObjectStorageOperator
+from airflow_provider_pageconv.operators import (
+    PageConversationsErasureOperator,
+    PageConversationsRetentionOperator,
+    PageConversationsToObjectStorageOperator,
+)
 from airflow_provider_pageconv.sensors import PageConversationsRateLimitSensor
 
 PLACES: dict[str, str] = json.loads(os.environ["PAGECONV_TRIED"])
@@ -45,6 +49,12 @@ if "mapped" in PLACES:
         Export.partial(
             task_id="export", pageconv_conn_id="export_mapped", retries=2, retry_delay=timedelta(seconds=2)
         ).expand(destination=[PLACES["mapped"]])
+
+with DAG(dag_id="erase", schedule=None):
+    PageConversationsErasureOperator(task_id="erase", destination=PLACES["reschedule"], user_ids=PLACES["people"])
+
+with DAG(dag_id="retain", schedule=None):
+    PageConversationsRetentionOperator(task_id="retain", destination=PLACES["defer"], keep=timedelta(seconds=1))
 
 for mode in ("poke", "reschedule", "deferrable"):
     with DAG(dag_id=f"sense_{mode}", schedule=None, max_active_runs=1):
