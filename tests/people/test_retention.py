@@ -20,6 +20,7 @@ from tests.dump.exporting import (
     NOW,
     Breaking,
     Broken,
+    Meanwhile,
     assert_counts_are_of_the_files,
     assert_tidy,
     bare,
@@ -219,3 +220,14 @@ def test_a_window_that_cannot_be_read_is_named_and_all_else_is_done(box: Sandbox
         with pytest.raises(DumpRefused, match=f"^1 window could not be gone through, all others were.*{says}"):
             retain(store_of(files))
     assert not [name for name in files.names("_manifests") if "begin--" in name]
+
+
+def test_a_window_that_can_be_read_after_all_is_no_failure(box: Sandbox, tmp_path: Path) -> None:
+    """Somebody mends its manifest while the others are gone through: it is looked at again, and goes as they do."""
+    files = local(tmp_path)
+    days(box, files)
+    wrong = next(name for name in files.manifests() if "begin--" not in name)
+    content = files.read(wrong)
+    files.write(wrong, b"{")
+    retain(Meanwhile(store_of(files), lambda: files.write(wrong, content), "delete"))
+    assert retain(store_of(files))["looks"] == 1
