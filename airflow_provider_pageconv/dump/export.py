@@ -147,14 +147,15 @@ class Export:
         destinations = {folder: self._destination(place) for folder, place in places.items()}
         self.outcomes = outcomes = {}
         manifests = self._listed("_manifests", places)
-        replaced = {}
+        replaced: dict[str, str | None] = {}
         for folder, destination in destinations.items():  # all refusals come before the first call
             published = destination.published()
             if published is not None and _is_ours(spec, published):
                 outcomes[folder] = Outcome(places[folder].manifest, published, new=False)
             else:
                 refuse(spec, folder, destination, published, manifests[folder])
-                replaced[folder] = published
+                # Not all of it, for as long as the export takes: a manifest may name very many files.
+                replaced[folder] = published.get("export_id", "") if published is not None else None
         staged = self._listed("_staging", places) if replaced else {}
         with scratch_folder() as scratch, Packing() as packing:
             todo = [
@@ -199,26 +200,29 @@ class Export:
         rank: int,
         folder: str,
         destination: Destination,
-        published: Manifest | None,
+        replaced: str | None,
         staged: Sequence[Entry],
         scratch: Path,
         packing: Packing,
         now: datetime,
         monotonic: float,
     ) -> FolderExport:
-        """Take up what an earlier try of this run left, or begin."""
+        """Take up what an earlier try of this run left, or begin.
+
+        :param replaced: the id of the export that is published now; ``None``: none is.
+        """
         destination.leftovers.sweep(now, staged)
         checkpoints = Checkpoints(destination.store, destination.staging, secrets.token_hex(4))
         resumed = checkpoints.load(staged)
         checkpoints.claim()
-        if resumed and published and published.get("export_id") == resumed.progress.export_id:
+        if resumed and replaced == resumed.progress.export_id:
             # Finished before the run was cleared; only the sweeping up is missing.
             checkpoints.begin_anew()
             resumed = None
         if resumed is None:
             resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
-        replaces = published is not None and not self._spec.overwrite
-        is_first = published is None and not any(entry.key.startswith(f"{destination.staging}/") for entry in staged)
+        replaces = replaced is not None and not self._spec.overwrite
+        is_first = replaced is None and not any(entry.key.startswith(f"{destination.staging}/") for entry in staged)
         return FolderExport(
             self._spec,
             folder,

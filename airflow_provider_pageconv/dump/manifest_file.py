@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.endings import DumpRefused
@@ -22,14 +25,27 @@ def read_manifest(store: Store, key: str) -> dict[str, Any] | None:
     :raises DumpRefused: it cannot be read.
     """
     try:
-        manifest = json.loads(store.read(key))
+        manifest = _parsed(store.read(key))
     except FileNotFoundError:
         return None
     except ValueError:
         manifest = None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), list):
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), (list, Rows)):
         raise DumpRefused(f"The manifest {key} cannot be read: delete it and the files of its window first.")
     return manifest
+
+
+def _parsed(text: bytes) -> Any:
+    """What a manifest says; its files one by one, for there may be very many."""
+    try:
+        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if not msgspec.json.decode(parts.get("media_files", b"0")):
+            return json.loads(text)
+        rows = msgspec.json.decode(parts.pop("files"), type=list[msgspec.Raw])
+        files = Rows.of(json.loads(row) for row in map(bytes, rows))
+        return {**{name: json.loads(bytes(part)) for name, part in parts.items()}, "files": files}
+    except (msgspec.MsgspecError, AttributeError, KeyError):  # the standard library says what is wrong, if anything is
+        return json.loads(text)
 
 
 def refuse_unreadable(key: str, manifest: Manifest, otherwise: str, doing: str = "export") -> None:
@@ -67,6 +83,26 @@ class Rows(Sequence[dict[str, Any]]):
     def __init__(self, files: Sequence[dict[str, Any]], media: Sequence[MediaFile]) -> None:
         self._files, self._media = files, media
 
+    @classmethod
+    def of(cls, rows: Iterable[dict[str, Any]]) -> Rows:
+        """Those of a manifest that was read, which may be kept for long."""
+        files: list[dict[str, Any]] = []
+        media: list[MediaFile] = []
+        for row in rows:
+            one = MediaFile(row.get("path", ""), row.get("bytes", 0), is_new=False)
+            if one.row == row and one.path:
+                media.append(one)
+            else:
+                files.append(row)
+        return cls(files, media)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rows):
+            return NotImplemented
+        return self._files == other._files and list(self._media) == list(other._media)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._files) + len(self._media)
 
@@ -86,8 +122,9 @@ def written(manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], med
     if not media:
         return text
     before, _, after = text.rpartition(f'"{here}"'.encode())
-    made = bytearray(before)
+    made = io.BytesIO()  # what it holds it hands over without a copy
+    made.write(before)
     for number, one in enumerate(media):
-        made += (",\n  " if number else "").encode() + json.dumps(one.row).encode()
-    made += after
-    return bytes(made)
+        made.write((",\n  " if number else "").encode() + json.dumps(one.row).encode())
+    made.write(after)
+    return made.getvalue()

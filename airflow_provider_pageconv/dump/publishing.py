@@ -77,33 +77,37 @@ class Publication:
 
     def _replace(self) -> dict[str, Any]:
         """Publish what lies in the staging area, with what is carried over."""
-        destination = self.destination
         self._may_publish()
-        refuse(self.spec, self.folder, destination)
+        refuse(self.spec, self.folder, self.destination)
         for _ in range(MOST_PREDECESSORS):
-            published = destination.published()
-            predecessor = None if self.spec.overwrite else published
-            others = destination.others() if self.carrier.may_repeat else []
-            try:
-                if predecessor is not None:
-                    refuse_replacement(self.spec, self.folder, destination.place.manifest, predecessor)
-                carried = self.carrier.settle(predecessor, others)
-            except DumpRefused:
-                if destination.published() == published and (not others or destination.others() == others):
-                    raise
-                continue  # somebody has replaced one of them, and swept up its files
-            manifest = destination.publish(
-                complete(self.document, carried, predecessor),
-                carried.parts,
-                published,
-                self._may_publish,
-                overwrite=self.spec.overwrite,
-                media=carried.media.files,
-            )
+            manifest = self._publish_over()
             if manifest is not None:
-                destination.leftovers.tidy()
+                self.destination.leftovers.tidy()
                 return manifest
-        raise destination.unsteady()
+        raise self.destination.unsteady()
+
+    def _publish_over(self) -> dict[str, Any] | None:
+        """Publish it over what is published now; ``None`` where that was replaced meanwhile."""
+        destination = self.destination
+        published = destination.published()
+        predecessor = None if self.spec.overwrite else published
+        others = destination.others() if self.carrier.may_repeat else []
+        try:
+            if predecessor is not None:
+                refuse_replacement(self.spec, self.folder, destination.place.manifest, predecessor)
+            carried = self.carrier.settle(predecessor, others)
+        except DumpRefused:
+            if destination.published() == published and (not others or destination.others() == others):
+                raise
+            return None  # somebody has replaced one of them, and swept up its files
+        return destination.publish(
+            complete(self.document, carried, predecessor),
+            carried.parts,
+            published,
+            self._may_publish,
+            overwrite=self.spec.overwrite,
+            media=carried.media.files,
+        )
 
     def _may_publish(self) -> None:
         if self.stopped():

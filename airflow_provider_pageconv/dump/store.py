@@ -17,7 +17,7 @@ from airflow_provider_pageconv.dump.store_errors import told
 _ATTEMPTS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file in a store.
 

@@ -29,7 +29,7 @@ COMPRESSION = {"jsonl": "gzip", "parquet": "zstd"}
 PROMISED_MIB = 24.0
 PROMISED_BYTES = 32.0
 FILES = "files"
-FILE_SIZES, FILE_BYTES = (1_000, 10_000), 1_100.0
+FILE_SIZES, FILE_BYTES = (4_000, 10_000), 3_500.0
 """Conversations, with two files each; bytes of memory for each file, as docs/media.md has it."""
 
 PAGE = 100

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_pageconv.dump.checkpoint import Checkpoints
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped, Superseded
 from airflow_provider_pageconv.dump.export import Export
 from airflow_provider_pageconv.dump.layout import Place
-from airflow_provider_pageconv.dump.store import FsspecStore
+from airflow_provider_pageconv.dump.manifest_file import read_manifest
+from airflow_provider_pageconv.dump.store import FsspecStore, LocalStore
 from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.errors import GraphAuthError
 from airflow_provider_pageconv.sandbox import Fault, Sandbox
@@ -40,6 +43,7 @@ from tests.dump.exporting import (
     spec_of,
     store_of,
 )
+from tests.dump.values import JSON, TEXT
 from tests.servers.destinations import Destination, local
 
 
@@ -435,3 +439,32 @@ def test_a_try_whose_successor_has_published_meanwhile_leaves_that_as_it_is(dest
                 export(box, Meanwhile(store_of(files), successor, step, where), **options)
             assert files.manifests() == published
             assert_reads_one_of(files, [held(box)])
+
+
+SHA = "ab" * 32
+MEDIA_ROW = {"path": f"media/{SHA}.jpg", "stream": "media", "records": 1, "bytes": 3, "sha256": SHA}
+ROWS = st.sampled_from(
+    [MEDIA_ROW, {**MEDIA_ROW, "new": 1}, {**MEDIA_ROW, "sha256": "cd" * 32}, {"stream": "messages"}, {}]
+)
+
+
+class Holding(LocalStore):
+    """A store in which every file holds the same."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, key: str) -> bytes:
+        return self._content
+
+
+@given(st.dictionaries(TEXT, JSON, max_size=4), st.lists(ROWS | st.dictionaries(TEXT, JSON, max_size=2)), JSON)
+@settings(deadline=None)
+def test_a_manifest_is_read_as_it_stands(document: dict[str, Any], files: list[dict[str, Any]], media: Any) -> None:
+    """Also one with files of attachments, whose rows are kept small, and by whoever compares two of them."""
+    document = {**document, "files": files, "media_files": media}
+    store = Holding(json.dumps(document).encode())
+    found = read_manifest(store, "a manifest")
+    assert found is not None
+    assert {**found, "files": sorted(map(repr, found["files"]))} == {**document, "files": sorted(map(repr, files))}
+    assert found == read_manifest(store, "a manifest")
