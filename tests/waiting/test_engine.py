@@ -944,7 +944,7 @@ class TestForReal:
             between = gaps([request.at for request in box.requests])
         assert len(between) > 16
         assert len(list((tmp_path).rglob("window=all.json"))) == 1
-        assert sorted(between)[len(between) // 2] < 0.53
+        assert sorted(between)[len(between) // 2] < 0.75
         # The first call is made alone, and the head of the list is read when everything else is done. A busy machine may make
         # one call late; a PUT that held calls would cost all of them together more than a twentieth, and one of them seconds.
         paced = between[1:-4]
