@@ -184,6 +184,7 @@ class Downloads:
         self._earlier: _Waiting | None = None
         self._had: Path | None = None
         self._is_prepared = False
+        self._left: list[Job] = []
         self.under_way = 0
 
     def _queue(self) -> _Waiting:
@@ -194,7 +195,8 @@ class Downloads:
     @property
     def waiting(self) -> int:
         """How many links are still to be followed, those that are being followed among them."""
-        return len(self._fresh) + len(self._again) + len(self._earlier or ()) + self.under_way
+        queues = (self._fresh, self._again, self._earlier or (), self._left)
+        return sum(map(len, queues)) + self.under_way
 
     @property
     def is_prepared(self) -> bool:
@@ -228,15 +230,16 @@ class Downloads:
         """From when on there is a job, by the monotonic clock."""
         if not self._is_prepared:
             return float("inf")
-        if self._fresh.first or (self._earlier and self._earlier.first):
+        if self._left or self._fresh.first or (self._earlier and self._earlier.first):
             return float("-inf")
         return self._again.first.at if self._again.first else float("inf")
 
     def take(self) -> Job:
         """Begin a job; those that were tried before come last."""
-        queue = next(one for one in (self._earlier, self._fresh, self._again) if one)
         self.under_way += 1
-        return queue.take()
+        if self._left:
+            return self._left.pop()
+        return next(one for one in (self._earlier, self._fresh, self._again) if one).take()
 
     def work(self, job: Job) -> Callable[[Watch], Result]:
         """What follows a link, in a thread that owns none of this: the file goes into the staging area, by what it holds.
@@ -284,9 +287,10 @@ class Downloads:
             told_of = {"sha256": result.sha256, "bytes": result.bytes, "type": result.type}
         self._write({"id": job.message, "link": job.link, **told_of})
 
-    def put_back(self) -> None:
-        """Nobody waits for a job any more: the next try takes it up."""
+    def put_back(self, job: Job) -> None:
+        """Nobody waits for a job any more; it is still owed, in this try or in the next one."""
         self.under_way -= 1
+        self._left.append(job)
 
     def close(self) -> None:
         """Leave what is not done."""

@@ -544,11 +544,11 @@ class Engine:
             if wanted:
                 self._file_came(one, MediaError(Reason.SLOW, passing=True))
             else:
-                one.folder.leave_file()
+                one.folder.leave_file(one.job)
 
     def _file_came(self, one: _Download, result: Result | BaseException) -> None:
         if isinstance(result, BaseException) and not isinstance(result, MediaError):
-            one.folder.leave_file()
+            one.folder.leave_file(one.job)
             self._end_folder(one.folder, result)
             return
         try:

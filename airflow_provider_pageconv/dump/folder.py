@@ -434,10 +434,10 @@ class FolderExport:
         self._downloads.got(job, result, now)
         self._changed = True
 
-    def leave_file(self) -> None:
+    def leave_file(self, job: Job) -> None:
         """Nobody waits for one any more."""
         assert self._downloads is not None
-        self._downloads.put_back()
+        self._downloads.put_back(job)
 
     # ---- what the store does
 

@@ -9,17 +9,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_pageconv.dump import downloads
-from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
+from airflow_provider_pageconv.dump.endings import DumpRefused, LetGo, Stopped
 from airflow_provider_pageconv.dump.export import FoldersFailed
 from airflow_provider_pageconv.dump.folder import FolderExport
 from airflow_provider_pageconv.dump.store_errors import StoreError
 from airflow_provider_pageconv.graph.errors import GraphAuthError
+from airflow_provider_pageconv.graph.limits import Policy
 from airflow_provider_pageconv.sandbox import Fault, Sandbox, Thread, Trouble
 from airflow_provider_pageconv.sandbox.media import content
 from tests.dump.exporting import (
@@ -32,6 +34,7 @@ from tests.dump.exporting import (
     every_step_saved,
     export,
     exporting,
+    go,
     store_of,
 )
 from tests.servers.destinations import Destination, local
@@ -426,6 +429,25 @@ def test_a_token_that_dies_meanwhile_takes_no_file_from_who_needs_no_call(box: S
     with pytest.raises(FoldersFailed) as failed:
         one.run()
     assert {type(error) for error in failed.value.errors.values()} == {GraphAuthError}
+    assert_files_are_whole(files)
+
+
+def test_who_lets_go_while_a_file_does_not_come_publishes_nothing_without_it(files: Destination) -> None:
+    """A limit that another folder meets ends the try; the file is still owed, and the next try fetches it."""
+    with Sandbox(conversations=0, folders={"other": 9}, now=NOW, media=True, details="all", latency=0.2) as box:
+        attach(box, box.page.new_thread("inbox", messages=0, at=NOW - DAY), 11)
+        assert box.media is not None
+        box.media.troubles = [Trouble("stall")]
+        limit = box.faults.add(Fault(code=80006, regain=30, on="conversations", folder="other", at=4))
+        with pytest.raises(LetGo):
+            go(exporting(box, store_of(files), ("inbox", "other"), policy=Policy(), page_size=2, **WITH_FILES))
+        assert limit.fired == 1
+        assert [name for name, _ in box.media.asked if "asset_id=11" in name]
+        assert files.manifests() == {}
+        box.media.troubles = []
+        manifest = export(box, store_of(files), clock=lambda: NOW + timedelta(hours=1), page_size=2, **WITH_FILES)
+    assert manifest["media_failed"] == {}
+    assert manifest["media_files"] == 1
     assert_files_are_whole(files)
 
 
