@@ -127,11 +127,14 @@ def test_all_pages_end_complete(ran: Ran) -> None:
 
 
 def test_the_limit_is_met_several_times_and_few_calls_are_refused(ran: Ran) -> None:
-    """Less than one in twenty, over all Pages, although no task knows what the others were told."""
+    """Less than one in twenty, over all Pages, although no task knows what the others were told; of a dozen one in ten, for
+    each that is at work when the limit is met has to learn of it, and they make few calls in between.
+    """
     refused = [request.at for request in ran.box.requests if request.code == 4]
     met = [at for number, at in enumerate(refused) if number == 0 or at - refused[number - 1] > WINDOW / 2]
     assert len(met) >= 2, refused
-    assert len(refused) < 0.05 * len(ran.box.requests), f"{len(refused)} of {len(ran.box.requests)}"
+    most = 0.05 if PAGES >= 50 else 0.1
+    assert len(refused) < most * len(ran.box.requests), f"{len(refused)} of {len(ran.box.requests)}"
 
 
 def test_tasks_come_back_from_the_limit_spread_over_a_quarter_of_the_wait(ran: Ran) -> None:
