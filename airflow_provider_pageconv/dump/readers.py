@@ -417,6 +417,7 @@ class Readers:
             if people:
                 if people.left_out is not None and people.left_out.goes(row.node, shared=thread.shared):
                     thread.left_out += 1
+                    thread.held = thread.held or bool(owed)
                     continue
                 row = replace(row, node=people.shown(STREAM_OF_MESSAGES, row.node))
             reading.thread.undated += owed is None

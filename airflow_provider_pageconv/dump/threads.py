@@ -38,6 +38,7 @@ class Thread:
     :param fruitless: refused cursors in a row, none of them deeper than the one before.
     :param shared: somebody who is left out is in it, beside others.
     :param left_out: so many of its messages were left out with them.
+    :param held: one of these belongs into the window, so that the thread does.
     :param refused_at: when it last answered that it does not exist, seconds since 1970.
     """
 
@@ -62,6 +63,7 @@ class Thread:
     unavailable: bool = False
     shared: bool = False
     left_out: int = 0
+    held: bool = False
     refused_at: float | None = None
 
     def begun_anew(self) -> None:
@@ -181,7 +183,7 @@ class Scope:
 
     def holds(self, thread: Thread, updated: float | None) -> bool | None:
         """Whether a thread that was read belongs into the export; ``None`` where nobody can tell."""
-        if thread.exported:
+        if thread.exported or thread.held:
             return True
         # That a thread came after the walk began is known only where it gave messages, all of them later.
         may_have_been_there = thread.unavailable or not self.messages or thread.last_dated is None

@@ -17,6 +17,8 @@ from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
 from airflow_provider_pageconv.graph.errors import GraphFieldError
 from airflow_provider_pageconv.sandbox import Sandbox
 from tests.dump.exporting import (
+    DAY,
+    NOW,
     Breaking,
     Broken,
     assert_counts_are_of_the_files,
@@ -84,6 +86,17 @@ def test_a_thread_of_theirs_goes_whole_and_from_others_they_go(how: dict[str, An
     assert len(looks) > 20
     assert set().union(*looks) == set()
     assert search(tmp_path, words) == set()
+
+
+def test_a_conversation_with_others_stands_in_the_window_in_which_only_they_wrote(tmp_path: Path) -> None:
+    """As it would if nobody was left out: others wrote later, and the thread is theirs as well."""
+    box, crowd = box_of_a_crowd()
+    box.page.add_message(crowd.group, at=NOW - 2 * DAY, text="two days ago")
+    files = local(tmp_path)
+    with box:
+        export(box, store_of(files), until=NOW - DAY, **without(crowd.alone.id))
+    assert crowd.group in by_id(files, "conversations")
+    assert not [one for one in files.records("messages") if one["_conversation_id"] == crowd.group]
 
 
 def test_in_a_group_goes_what_they_alone_made_or_may_have_written(tmp_path: Path) -> None:
