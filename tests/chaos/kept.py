@@ -17,6 +17,7 @@ TURNS_RED = {
     "1-short-lists-are-believed": "tests/dump/test_incomplete.py::test_messages_that_did_not_come_with_the_list_are_asked_for_at_the_thread_s_own_edge",
     "1-one-form-of-time": "tests/dump/test_incomplete.py::test_a_window_is_cut_alike_in_whatever_form_the_api_writes_its_times",
     "1-a-file-that-nobody-waits-for-any-more-is-not-owed": "tests/dump/test_media.py::test_who_lets_go_while_a_file_does_not_come_publishes_nothing_without_it",
+    "1-a-conversation-leaves-the-window-with-who-is-left-out": "tests/people/test_left_out.py::test_a_conversation_with_others_stands_in_the_window_in_which_only_they_wrote",
     "1-what-says-it-is-gone-is-gone": "tests/dump/test_disguises.py::test_a_spell_on_all_threads_that_ends_loses_nothing",
     "1-controls-are-not-heeded": "tests/dump/test_disguises.py::test_after_a_round_whose_second_control_is_refused_nothing_is_gone",
     "1-a-round-that-took-long-counts": "tests/dump/test_disguises.py::test_a_spell_that_comes_and_goes_between_the_controls_of_a_round_that_took_long_loses_nothing",
