@@ -26,6 +26,7 @@ from airflow_provider_pageconv.graph.errors import (
 from airflow_provider_pageconv.graph.protocol import Credentials, Request, Response
 from tests.graph.answers import business_row, business_usage, error_body
 from tests.graph.loopback import Asked, dripping, response, says, serving
+from tests.under_way import no_call_is_left
 
 REQUEST = Request("100/conversations", {"fields": "id"}, is_list=True)
 GOOD = response(b'{"data": [{"id": "1"}]}')
@@ -292,16 +293,6 @@ def test_an_answer_that_drips_is_left_after_some_time_outs() -> None:
         assert str(caught.value) == "Graph API: the answer took too long to arrive. Try again later."
         assert time.monotonic() - begun >= ATTEMPTS * one.patience
         assert no_call_is_left(5)
-
-
-def no_call_is_left(seconds: float) -> bool:
-    """Whether every call has ended, with the worker thread that made it, at the latest after some seconds."""
-    deadline = time.monotonic() + seconds
-    while any(worker.name == "graph-call" for worker in threading.enumerate()):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_silent_server_is_left_after_one_time_out_a_call() -> None:
