@@ -7,6 +7,8 @@ came. Whatever is not ordinary, a page or one thread of it, goes the plain way (
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ _TIMES = re.compile(
     re.ASCII,
 )
 _LENGTH = 24
+_ESCAPED_LETTER = re.compile(rb"\\u00[67]")
 _SEPARATORS = "\x85\u2028\u2029"
 _encoder = msgspec.json.Encoder()
 
@@ -77,11 +80,12 @@ class Bounds:
         :param now: the present, seconds since 1970.
         """
         since = max(scope.since or EARLIEST, EARLIEST)
-        return cls(_text(since), _text(min(scope.until, now + AHEAD)), _text(scope.began))
+        return cls(*(_text(math.floor(moment)) for moment in (since, min(scope.until, now + AHEAD), scope.began)))
 
 
-def _text(moment: float) -> str:
-    return utc(moment).strftime("%Y-%m-%dT%H:%M:%S+0000")
+@functools.lru_cache(maxsize=16)  # asked for each page; most come within the second of another one
+def _text(second: int) -> str:
+    return utc(second).strftime("%Y-%m-%dT%H:%M:%S+0000")
 
 
 class FastReader:
@@ -126,7 +130,7 @@ class FastReader:
             self._tries = self._misses < _MOST_MISSES
             return None
         self._misses = 0
-        pagings = (page.paging is not UNSET) + sum(self._pagings(thread) for thread in page.data)
+        pagings = (page.paging is not UNSET) + (sum(map(self._pagings, page.data)) if self.nested else 0)
         return FastPage(page.data, after, self.nested, body.count(b'paging"') != pagings)
 
     def _decode(self, body: bytes) -> Any:
@@ -205,7 +209,7 @@ def _is_plain_text(body: bytes) -> bool:
     """Whether the values of a page can be written as they came: each stays on its line, and no key hides behind escapes."""
     if b"\n" in body or b"\r" in body:
         return False
-    if b"\\u00" in body and (b"\\u006" in body or b"\\u007" in body):
+    if b"\\" in body and _ESCAPED_LETTER.search(body):
         return False
     if body.isascii():
         return True
@@ -229,16 +233,10 @@ def _structure(name: str, keys: Sequence[str], typed: Mapping[str, Any]) -> type
     return msgspec.defstruct(name, fields, rename=rename, forbid_unknown_fields=True, gc=False)
 
 
-def write(nodes: Sequence[Any], marks: bytes, lines: bytearray) -> None:
-    """Write the records of some nodes behind others, each on a line.
+def written(nodes: Sequence[Any], marks: Mapping[str, Any]) -> bytes:
+    """The records of some nodes, each on a line.
 
-    :param marks: what stands at the end of each, as :func:`ending` makes it.
+    :param marks: what stands at the end of each.
     """
-    for node in nodes:
-        _encoder.encode_into(node, lines, -1)
-        lines[-1:] = marks
-
-
-def ending(marks: Mapping[str, Any]) -> bytes:
-    """What ends the line of a record that has these marks."""
-    return b"," + _encoder.encode(marks)[1:] + b"\n"
+    # No value of a plain text holds a line break, so that each of these is the end of a record.
+    return _encoder.encode_lines(nodes).replace(b"}\n", b"," + _encoder.encode(marks)[1:] + b"\n")

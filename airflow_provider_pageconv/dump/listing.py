@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from airflow_provider_pageconv.dump.progress import Order, Phase, Walk
 from airflow_provider_pageconv.dump.window import STOP_MARGIN
@@ -32,7 +33,7 @@ _MOST_READINGS, _MOST_FULL_READINGS, _IDLE_READINGS = 20, 5, 2
 _MOST_DEATHS, _MOST_TOO_DEEP = 5, 2
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """A row as the walk sees it.
 
     :param time: ``updated_time``, seconds since 1970; ``None`` where there is none that can be used.

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart
-from airflow_provider_pageconv.dump.fast import ending, write
+from airflow_provider_pageconv.dump.fast import written
 from airflow_provider_pageconv.dump.formats import PartWriter
 from airflow_provider_pageconv.dump.media import FETCHED, LINKED
 from airflow_provider_pageconv.dump.packing import Packing
@@ -73,14 +73,12 @@ class Output:
             lines, count = bytearray(), 0
             for thread in threads:
                 inner, thread.messages = thread.messages.data, UNSET
-                write(inner, ending({**marks, "_conversation_id": thread.id}), lines)
+                lines += written(inner, {**marks, "_conversation_id": thread.id})
                 count += len(inner)
             counts.messages += count
             self._write(MESSAGES, "", lines, count)
         counts.conversations += len(threads)
-        lines = bytearray()
-        write(threads, ending(marks), lines)
-        self._write(CONVERSATIONS, "", lines, len(threads))
+        self._write(CONVERSATIONS, "", written(threads, marks), len(threads))
 
     def message(self, reading: Reading, row: Row, fetched_at: str, *, owed: bool, asks_for_sender: bool) -> None:
         """Write the record of a message.

@@ -345,9 +345,12 @@ class Readers:
         taken: list[Any] = []
         found = []
         expected = 0
+        bare, new_seen = not (reader.nested or page.paged), self._new_seen
         for thread in page.rows:  # a line more in here is felt
             updated = seconds(thread.updated_time, now) if thread.updated_time is not UNSET else None
-            messages = None if page.paged and reader.is_paged(thread) else reader.messages(thread, bounds)
+            messages: int | None = 0
+            if not bare:
+                messages = None if page.paged and reader.is_paged(thread) else reader.messages(thread, bounds)
             if messages is None or not (messages or holds_all or self.scope.holds(_UNREAD, updated)):
                 found.append(self.begin(reader.row(thread), page.asked, times, fetched_at))
                 continue
@@ -355,7 +358,7 @@ class Readers:
             known = hashed in self._readings or not self._seen.add(hashed)
             found.append(Seen(updated, known))
             if not known:
-                self._new_seen += hashed
+                new_seen += hashed
                 if messages:
                     self._new_whole += hashed
                     self._note_control(thread.id, proven=False)

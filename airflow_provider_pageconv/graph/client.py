@@ -51,7 +51,7 @@ _PATIENCE = 5
 _SECRETS = re.compile(r"((?:appsecret_proof|input_token|access_token|fb_exchange_token|client_secret)=)[^&\s\"']+")
 """What the API takes in the address only."""
 
-_LONGEST_ERROR = 64 * 1024
+_LONGEST_ERROR = 16 * 1024
 """No error is longer; what is, is not looked at for one."""
 
 Finder = Callable[[Callable[[Request], Answer]], Credentials]
