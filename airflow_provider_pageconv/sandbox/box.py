@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -44,19 +44,6 @@ HTML = (
 NOT_JSON = '{"data": [{"id": "t_1", "updated_time": '
 
 
-@dataclass
-class _Counter:
-    """Numbers that make trace ids, one after the other."""
-
-    value: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def next(self) -> int:
-        with self.lock:
-            self.value += 1
-            return self.value
-
-
 class Box:
     """A Graph API with Pages of a chosen size, without a network; the same seed and `now` make the same Page.
 
@@ -75,27 +62,9 @@ class Box:
         stands up to 30 places too high or too low until its thread gets a message.
     :param pages: how many Pages; the others are like the first, with ids that follow, and reached by the user's token.
     :param system_user: the user's token is one of a system user.
-    :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
-    :param detailed_messages: the 20.
     :param cursor_style: "anchored" cursors hold on to a row, "offset" ones count rows and slip when the list changes.
-    :param next_on_full: give a next link after every full page, even if nothing follows.
     :param crowded_every: about one in so many messages has 30 attachments and 60 reactions, so that these lists have a
         further page; 0 = none.
-    :param inner_paging: whether attachments, reactions, participants and the like carry `paging`.
-    :param refused_fields: documented fields that are refused all the same, by node type.
-    :param app_secret: if set, a proof that is given has to be right; `require_proof` wants one with every call.
-    :param user_token_error: 190 or 210, for a user's token where a Page's is needed.
-    :param time_form: how times are written; see `Rules` for this and the following ones.
-    :param nested: what becomes of the messages that were asked for inside the rows of /conversations.
-    :param nested_every: in every so many threads.
-    :param message_count: "right", "absent" or "wrong".
-    :param refusal_form: the words in which a field is refused.
-    :param swallow_authorization: the Authorization header never arrives.
-    :param date: whose clock the `Date` header goes by, "machine" or "page".
-    :param no_token_code: 2500 or 104, for calls without a token.
-    :param taskless: what becomes of the token of a Page on which the user has no task: "left_out" or "refused".
-    :param requests_every: every so many Instagram threads is a Request, which is listed until it was idle for 30 days.
-    :param debug_token: overrides what `/debug_token` says.
     :param latency: seconds before each answer, or (least, most) to draw from.
     :param limits: calls that fit into a window; see `Limits`. They are copied: change `box.limits`.
     :param app_limits: the app's own, over the calls of all Pages and tokens, which `x-app-usage` reports; the code is 4
@@ -110,6 +79,7 @@ class Box:
         them well. Else the links are those of Meta's hosts, and nobody serves them.
     :param port: where a server of it is to listen; 0 = a free one.
     :param quiet: False prints a line for every request, without its query.
+    :param rules: how the API behaves, by the names of `Rules`.
     """
 
     def __init__(
@@ -132,29 +102,8 @@ class Box:
         token: str = "SANDBOX-PAGE-TOKEN",  # noqa: S107 - made up, opens nothing but this
         user_token: str = "SANDBOX-USER-TOKEN",  # noqa: S107 - likewise
         system_user: bool = False,
-        app_secret: str | None = None,
-        require_proof: bool = False,
-        details: str = "bare",
-        detailed_messages: int = 20,
         cursor_style: str = "anchored",
-        next_on_full: bool = False,
-        max_limit: int = 500,
-        max_inner_limit: int = 500,
         crowded_every: int = 0,
-        inner_paging: bool = True,
-        refused_fields: Mapping[str, Iterable[str]] | None = None,
-        user_token_error: int = 190,
-        time_form: str = "graph",
-        nested: str = "full",
-        nested_every: int = 1,
-        message_count: str = "right",
-        refusal_form: str = "node_type",
-        swallow_authorization: bool = False,
-        no_token_code: int | None = None,
-        date: str = "machine",
-        taskless: str = "left_out",
-        requests_every: int = 0,
-        debug_token: Mapping[str, Any] | None = None,
         latency: float | tuple[float, float] = 0.0,
         limits: Limits | None = None,
         app_limits: Limits | None = None,
@@ -165,12 +114,13 @@ class Box:
         port: int = 0,
         media: Media | bool = False,
         quiet: bool = True,
+        **rules: Any,
     ) -> None:
         one_of("cursor_style", cursor_style, ("anchored", "offset"))
         one_of("order", order, ORDERS)
-        for name in refused_fields or {}:
+        for name in rules.get("refused_fields", {}):
             one_of("refused_fields", name, tuple(NODE_FIELDS))
-        if require_proof and not app_secret:
+        if rules.get("require_proof") and not rules.get("app_secret"):
             raise ValueError("require_proof needs an app_secret")
         if now is not None and now.tzinfo is None:
             raise ValueError(f"now has no time zone: {now.isoformat()}")
@@ -212,29 +162,7 @@ class Box:
                 clock=lambda: self.clock(),
             )
         self.page = self.pages[page_id]
-        self.rules = Rules(
-            app_secret=app_secret,
-            require_proof=require_proof,
-            details=details,
-            detailed_messages=detailed_messages,
-            max_limit=max_limit,
-            max_inner_limit=max_inner_limit,
-            refused_fields=refused_fields or {},
-            user_token_error=user_token_error,
-            next_on_full=next_on_full,
-            inner_paging=inner_paging,
-            debug_token=debug_token or {},
-            time_form=time_form,
-            nested=nested,
-            nested_every=nested_every,
-            message_count=message_count,
-            refusal_form=refusal_form,
-            swallow_authorization=swallow_authorization,
-            no_token_code=no_token_code,
-            date=date,
-            taskless=taskless,
-            requests_every=requests_every,
-        )
+        self.rules = Rules(**rules)
         cursors = Cursors(seed, cursor_style)
         files = Media() if media is True else (media or None)
         self.api = GraphApi(self.pages, (), cursors, self.rules, lambda: epoch(self.clock()), files)
@@ -257,7 +185,7 @@ class Box:
             self.life.add(event)
         self.wanted_port = port
         self._random = random.Random(f"{seed}/latency")
-        self._traces = _Counter()
+        self._traces = itertools.count(1)
 
     # ---- what tests ask
 
@@ -407,7 +335,7 @@ class Box:
             return self.api.refusal(error, call, version, self._usage_of(call))
         twist = None
         if fault is not None and fault.kind in TWISTS:
-            twist = Twist(fault.kind, fault.size, self._traces.next())
+            twist = Twist(fault.kind, fault.size, next(self._traces))
         answer = self.api.answer(call, twist)
         if not answer.usage:
             answer.usage = self._usage_of(call)
@@ -463,7 +391,7 @@ class Box:
         return self.clock() if self.rules.date == "page" else datetime.now(timezone.utc)
 
     def _headers(self, answer: Answer, fault: Fault | None, refused_by: Limits | None) -> list[tuple[str, str]]:
-        trace = draw(self.seed, "trace", self._traces.next())
+        trace = draw(self.seed, "trace", next(self._traces))
         version = fault.version if fault is not None and fault.kind == "version" else answer.version
         is_html = fault is not None and fault.is_html
         made = [

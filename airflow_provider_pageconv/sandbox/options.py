@@ -101,9 +101,7 @@ def parser() -> argparse.ArgumentParser:
         help="threads were updated in so many days",
     )
     page.add_argument("--ties", action="store_true", help="let threads and messages share a second")
-    page.add_argument(
-        "--order", type=one_of(ORDERS), metavar="{newest,oldest,shuffled,mostly}", default="newest", help="of the lists"
-    )
+    page.add_argument("--order", **_one_of(*ORDERS), default="newest", help="of the lists")
     page.add_argument("--page-id", type=values.page_id, default="100200300400500", metavar="ID", help="id of the Page")
     page.add_argument(
         "--pages",
@@ -155,18 +153,10 @@ def parser() -> argparse.ArgumentParser:
     )
     api.add_argument("--require-proof", action="store_true", help="refuse calls without appsecret_proof")
     api.add_argument(
-        "--details",
-        type=one_of(("bare", "dated", "all")),
-        metavar="{bare,dated,all}",
-        default="bare",
-        help="beyond 20 messages: ids, dated ids, all",
+        "--details", **_one_of("bare", "dated", "all"), default="bare", help="beyond 20 messages: ids, dated ids, all"
     )
     api.add_argument(
-        "--cursor-style",
-        type=one_of(("anchored", "offset")),
-        metavar="{anchored,offset}",
-        default="anchored",
-        help="hold on to a row, or count rows",
+        "--cursor-style", **_one_of("anchored", "offset"), default="anchored", help="hold on to a row, or count rows"
     )
     api.add_argument("--max-limit", type=whole(1), default=500, metavar="N", help="greatest page")
     api.add_argument(
@@ -177,13 +167,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TYPE.FIELD",
         help="such as UnifiedThread.wallpaper",
     )
-    api.add_argument(
-        "--user-token-error",
-        type=one_of((190, 210)),
-        metavar="{190,210}",
-        default=190,
-        help="where a Page token is needed",
-    )
+    api.add_argument("--user-token-error", **_one_of(190, 210), default=190, help="where a Page token is needed")
     api.add_argument(
         "--latency",
         type=values.latency,
@@ -257,20 +241,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="CODE",
         help="80006: 80002 for an Instagram account",
     )
-    limits.add_argument(
-        "--limit-prolongs",
-        type=one_of(("on", "off")),
-        metavar="{on,off}",
-        default="on",
-        help="refused calls count as well",
-    )
-    limits.add_argument(
-        "--regain",
-        type=one_of(("on", "off")),
-        metavar="{on,off}",
-        default="on",
-        help="refusals name the minutes to wait",
-    )
+    limits.add_argument("--limit-prolongs", **_one_of("on", "off"), default="on", help="refused calls count as well")
+    limits.add_argument("--regain", **_one_of("on", "off"), default="on", help="refusals name the minutes to wait")
     trouble = made.add_argument_group("trouble and life")
     trouble.add_argument(
         "--fault", type=values.fault, action="append", default=[], metavar="K=V,…",
@@ -287,6 +259,11 @@ def parser() -> argparse.ArgumentParser:
         help="how likely something happens before a call, 0 to 1",
     )
     return made
+
+
+def _one_of(*allowed: object) -> dict[str, Any]:
+    """Return how an option takes one of a few values, and shows them."""
+    return {"type": one_of(allowed), "metavar": f"{{{','.join(map(str, allowed))}}}"}
 
 
 def at_odds(options: argparse.Namespace) -> Iterator[str]:
@@ -314,6 +291,14 @@ def at_odds(options: argparse.Namespace) -> Iterator[str]:
         yield f"--token and --user-token are two tokens, not {options.token!r} both"
 
 
+_AS_THEY_ARE = (
+    "seed", "conversations", "messages", "long_every", "short_messages", "folders", "instagram", "now", "ties", "order",
+    "page_id", "pages", "crowded_every", "token", "user_token", "system_user", "app_secret", "require_proof", "details",
+    "cursor_style", "max_limit", "user_token_error", "latency", "usage_headers", "port",
+)  # fmt: skip
+"""Options that the sandbox takes by the same names."""
+
+
 def sandbox(options: argparse.Namespace) -> Sandbox:
     """Make what the options order; nothing listens yet."""
     limits = _limits_of(options, "limit")
@@ -322,39 +307,15 @@ def sandbox(options: argparse.Namespace) -> Sandbox:
     for node_type, name in options.refuse_field:
         refused.setdefault(node_type, set()).add(name)
     box = Sandbox(
-        seed=options.seed,
-        conversations=options.conversations,
-        messages=options.messages,
-        long_every=options.long_every,
-        short_messages=options.short_messages,
-        folders=options.folders,
-        instagram=options.instagram,
-        now=options.now,
+        **{name: getattr(options, name) for name in _AS_THEY_ARE},
         span=timedelta(days=options.span_days),
-        ties=options.ties,
-        order=options.order,
-        page_id=options.page_id,
-        pages=options.pages,
-        token=options.token,
-        user_token=options.user_token,
-        system_user=options.system_user,
-        app_secret=options.app_secret,
-        require_proof=options.require_proof,
-        details=options.details,
-        cursor_style=options.cursor_style,
-        max_limit=options.max_limit,
-        crowded_every=options.crowded_every,
         refused_fields=refused,
-        user_token_error=options.user_token_error,
-        latency=options.latency,
         limits=limits,
         app_limits=_limits_of(options, "app_limit"),
         account_limits=_limits_of(options, "account_limit"),
-        usage_headers=options.usage_headers,
         faults=options.fault,
         life=[Life("any", p=options.life)] if options.life else [],
         media=Media(options.media_dies_after, options.media_fault) if options.media else False,
-        port=options.port,
         quiet=not options.verbose,
     )
     for page in options.dead_pages:

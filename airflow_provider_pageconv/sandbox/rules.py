@@ -56,6 +56,14 @@ def between(name: str, value: float, least: float, most: float) -> None:
 class Rules:
     """The rules; each can be changed live, and what cannot be is refused with a `ValueError`.
 
+    :param app_secret: if set, a proof that is given has to be right; `require_proof` wants one with every call.
+    :param details: what is left of the messages beyond the newest 20 of a thread: "bare" ids, "dated" ones, or "all".
+    :param detailed_messages: the 20.
+    :param refused_fields: documented fields that are refused all the same, by node type.
+    :param user_token_error: 190 or 210, for a user's token where a Page's is needed.
+    :param next_on_full: give a next link after every full page, even if nothing follows.
+    :param inner_paging: whether attachments, reactions, participants and the like carry `paging`.
+    :param debug_token: overrides what `/debug_token` says.
     :param time_form: how `updated_time` and `created_time` are written; one of `times.TIME_FORMS`.
     :param nested: what stands at `messages` in the rows of /conversations that were asked for it: "full" as asked,
         "absent" no key, "null", "empty" a list without rows, "short" half of the rows and no next page.

@@ -193,18 +193,16 @@ def _rule(text: str) -> tuple[str, object]:
         raise _PartError(f"{name} is {allowed.allowed}, not {value!r}") from None
 
 
-def _fault(text: str) -> Fault:
-    try:
-        return Fault.parse(text)
-    except ValueError as error:
-        raise _PartError(str(error)) from None
+def _parsed(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """Return what reads a value whose parts have sentences of their own."""
 
+    def read(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise _PartError(str(error)) from None
 
-def _media_fault(text: str) -> Trouble:
-    try:
-        return Trouble.parse(text)
-    except ValueError as error:
-        raise _PartError(str(error)) from None
+    return read
 
 
 def _either(names: Iterable[object]) -> str:
@@ -225,5 +223,5 @@ latency = Value(
 )
 refused_field = Value("a field by the type of its node, such as UnifiedThread.wallpaper", _refused_field)
 rule = Value(f"NAME=VALUE, where NAME is {_either(RULES)}", _rule)
-fault = Value("a fault", _fault)
-media_fault = Value("what is wrong with files", _media_fault)
+fault = Value("a fault", _parsed(Fault.parse))
+media_fault = Value("what is wrong with files", _parsed(Trouble.parse))
