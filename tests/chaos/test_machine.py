@@ -528,7 +528,9 @@ class Machine(RuleBasedStateMachine):
             self.readers_see_all_or_nothing()
             left = self.left_by_changes()
             result: dict[str, Any] = change(MemoryStore(self.world, Crash()))
-            assert self.left_by_changes() <= left, "one that came to its end left something behind"
+            # Whose the files are that the killed one had put beside the published ones is noted, for the sweeping after a week.
+            more = {key for key in self.left_by_changes() - left if not key.endswith("/note-strangers")}
+            assert not more, f"one that came to its end left something behind: {more}"
         self.had.clear()
         self.had_files.clear()
         for folder, manifest in self.world.published().items():
