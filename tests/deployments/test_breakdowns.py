@@ -180,10 +180,10 @@ def break_down(ran: Ran, database: Listening, *, celery: bool) -> None:
 
 
 def end_of(ran: Ran) -> str:
-    """Wait for the run's end, and start whatever ends meanwhile: a scheduler does without its database, and is looked after."""
+    """Wait for the run's end, while the deployment is looked after: a scheduler without its database ends."""
     state, deadline = "", time.monotonic() + END_SECONDS
     while state not in ("success", "failed") and time.monotonic() < deadline:
-        ran.airflow.processes.revive()
+        ran.airflow.look_after()
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             state = ran.airflow.api("GET", f"/dags/pages/dagRuns/{ran.run_id}")["state"]
         time.sleep(1)
@@ -198,7 +198,7 @@ def task_runners(scheduler: int) -> list[int]:
 
 def test_every_page_is_exported_once(ran: Ran) -> None:
     """Each conversation and message of each Page lies there once, whatever broke down meanwhile."""
-    assert ran.state == "success", ran.airflow.logs("pages")[-20_000:]
+    assert ran.state == "success", ran.airflow.situation("pages")
     exported = {stream: ran.place.records(stream) for stream in ("conversations", "messages")}
     for page in ran.box.pages:
         threads = ran.box.data(page)["threads"]

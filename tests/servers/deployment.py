@@ -23,6 +23,8 @@ import sqlalchemy.pool
 from airflow_provider_pageconv.standalone import Processes, Standalone
 
 START_SECONDS = 180
+UNWELL_SECONDS = 120
+"""How long a component may say that it is not well, or nothing at all, until it is killed."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Deployment(Standalone):
         self.shown: list[tuple[str, dict[str, Any]]] = []
         """What tasks showed in the Task State Store, by their DAG, each value once."""
         self._stop = threading.Event()
+        self._unwell: dict[str, float] = {}
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Deployment]:
@@ -114,6 +117,42 @@ class Deployment(Standalone):
         :param arguments: of the command line ``airflow``.
         """
         self.processes.start(name, self._airflow(*arguments), self.environment)
+
+    def look_after(self) -> None:
+        """Start anew what has ended by itself, and what was not well for long, as whatever watches over a deployment does.
+
+        A scheduler that has lost its database first waits until the processes of its tasks end, however long that takes.
+        """
+        self.processes.revive()
+        unwell = {component for component, status in self._health().items() if status != "healthy"}
+        self._unwell = {component: self._unwell.get(component, time.monotonic()) for component in unwell}
+        for component, since in list(self._unwell.items()):
+            if time.monotonic() - since > UNWELL_SECONDS:
+                print(f"{component} was not well for long: {self.processes.end_of_log(component)}")  # noqa: T201
+                self.processes.restart(component, signal.SIGKILL)
+                del self._unwell[component]
+
+    def _health(self) -> dict[str, str]:
+        """What each component says of itself; where the API server says nothing, nobody knows of the others."""
+        try:
+            health = self.api("GET", "/monitor/health")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return {"api-server": "silent"}
+        return {
+            component: str(health[component.replace("-", "_")]["status"])
+            for component in ("scheduler", "dag-processor", "triggerer")
+        }
+
+    def situation(self, dag_id: str) -> str:
+        """What there is to be said where a DAG does not come to its end: who does what, and what was logged last."""
+        states = {(seen.task_id, seen.map_index): seen.state for seen in self.seen if seen.dag_id == dag_id}
+        told = [f"tasks: {states}", f"components: {self._health()}"]
+        told += [
+            f"{path.name}:{self.processes.end_of_log(path.stem)}" for path in sorted(self.processes.logs.glob("*.log"))
+        ]
+        tasks = sorted(self.task_logs.glob(f"dag_id={dag_id}/**/*.log"))
+        told += [f"{path.parent.name}/{path.name}: {path.read_text('utf-8', 'replace')[-600:]}" for path in tasks]
+        return "\n".join(told)
 
     def log_in(self, user: str, password: str) -> str:
         """Use the API as a user, where not everybody is an admin.
