@@ -3,7 +3,7 @@
     python -m tests.versions.run [--rows WORD …] [--into FOLDER] [--table]
 
 A row that has no interpreter here is named and left out; `--rows 3.0.6 3.14` takes those whose name holds one of the words;
-`--table` puts the table into docs/versions.md.
+`--table` puts the table into docs/versions.md, and what it comes to into the README.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.versions.rows import DAYS, EXTRAS, LEAST, NEWEST, OURS_NEWEST, ROWS, 
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-PAGE = REPOSITORY / "docs" / "versions.md"
+PAGE, FRONT = REPOSITORY / "docs" / "versions.md", REPOSITORY / "README.md"
 MARKS = ("<!-- versions: made by make test-versions -->", "<!-- versions: end -->")
 SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
 SHOWN = ("requests", "pendulum", "msgspec")
@@ -197,13 +197,28 @@ def table(results: Iterable[Result], missing: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(text: str) -> None:
-    """Put the table into its page."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+def short_table(text: str) -> str:
+    """What the rows come to: with which Pythons each Airflow passes.
+
+    :param text: the table.
+    """
+    pythons: dict[str, list[str]] = {}
+    for line in text.splitlines()[2:]:
+        airflow, python, libraries, *_, ended = (cell.strip() for cell in line.strip("|").split("|"))
+        if ended == "passes" and not libraries.startswith("["):
+            pythons.setdefault(airflow, []).append(".".join(python.split(".")[:2]))
+    told = [", ".join(sorted(some, key=lambda one: int(one.partition(".")[2]))) for some in pythons.values()]
+    rows = (["Airflow", *pythons], ["---"] * (len(pythons) + 1), ["Python", *told])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def write(page: Path, text: str) -> None:
+    """Put a table into its page."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
-    assert begin, f"{PAGE.name} has no place for the table"
-    assert end, f"{PAGE.name} has no end of the table"
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    assert begin, f"{page.name} has no place for the table"
+    assert end, f"{page.name} has no end of the table"
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -237,7 +252,8 @@ def main() -> int:
     text = table(results, missing)
     print(text)
     if asked.table and not asked.rows:
-        write(text)
+        write(PAGE, text)
+        write(FRONT, short_table(text))
     return int(any(result.sentence for result in results))
 
 
