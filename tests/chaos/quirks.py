@@ -320,7 +320,9 @@ class Run:
             isinstance(error, ExportFailed) and set(error.errors) != {folder}
         ):
             return False
+        failing, self.failing_listing = self.failing_listing, 0  # the judge sees everything, and spends none of them
         missing = set(FOLDERS) - {manifest["folder"] for manifest in self.files.manifests().values()}
+        self.failing_listing = failing
         if missing != {folder}:
             self.verdict.wrong.append(f"{folder} alone was refused, and {sorted(missing)} are missing")
         self.box.faults.remove(fault)
