@@ -452,10 +452,15 @@ class Engine:
         """Whether a further call may leave, as far as those before it and the limits are concerned."""
         if self._ending is not None or len(self._calls) >= _MOST_CALLS or self._limits.gate is Gate.CLOSED:
             return False
-        if self._limits.gate is Gate.PROBING and self._calls:
+        if self._limits.gate is Gate.PROBING and len(self._calls) >= self._knocks():
             return False
         # The interval counts from when a call leaves, which is known a moment after it was handed over.
         return self._leaving is None or not self._client.pace.interval
+
+    def _knocks(self) -> int:
+        """How many calls may be under way until one is answered: one, but one a folder without a pace or a limit so far."""
+        careful = self._client.pace.interval or self._limits.waiting.refusals
+        return 1 if careful else len(self._live())
 
     def _asks(self, times: Moments) -> Iterator[Ask]:
         for folder in self._live():

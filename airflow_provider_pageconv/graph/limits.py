@@ -71,7 +71,7 @@ class Gate(Enum):
 
     OPEN = "open"
     PROBING = "probing"
-    """One call alone shows whether the others may follow: after a wait, and at the beginning."""
+    """One call shows whether the others may follow: after a wait, and at the beginning."""
     CLOSED = "closed"
 
 

@@ -259,7 +259,7 @@ def test_usage_that_makes_the_task_let_go_after_each_page_loses_none_of_them(tmp
 
 def test_a_task_that_let_go_comes_back_some_seconds_later(tmp_path: Path) -> None:
     """Not at once: Airflow fails a task that is queued again before it has read that its process ended."""
-    with folders_box(messages=2) as box:
+    with folders_box(120, messages=2) as box:
         time = SimulatedTime(NOW)
         one = exporting(box, store_of(local(tmp_path)), FOLDERS, policy=Policy(release_after=timedelta(seconds=1)))
         with pytest.raises(LetGo) as caught:

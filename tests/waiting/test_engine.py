@@ -147,7 +147,8 @@ class TestOneWait:
         self, policy: Policy, named: timedelta, put_seconds: float
     ) -> None:
         """A task that is killed in the wait comes back after it; one that lets go does so after the last PUT."""
-        task = Task(FOUR, [Page(), Page(), refused(named)], policy=policy, put_seconds=put_seconds, seconds=0.1)
+        script = [*[Page()] * 5, refused(named)]
+        task = Task(FOUR, script, policy=policy, put_seconds=put_seconds, seconds=0.1)
         known: list[str | None] = []
         task.prepare().at(18.0, lambda: known.append(task.store.waiting().until))
         try:
@@ -246,7 +247,7 @@ class TestOverTries:
 
     def test_it_gives_up_when_all_waits_of_all_tries_are_too_long(self) -> None:
         """The last one is as long as what is left; each folder that is missing is missing for its sake."""
-        task = Task({"inbox": 2, "spam": 1}, [refused(), refused()], policy=Policy(timeout=HOUR))
+        task = Task({"inbox": 2, "spam": 1}, [refused()] * 3, policy=Policy(timeout=HOUR))
         waits = []
         with pytest.raises(FoldersFailed) as caught:  # noqa: PT012 - in one of the tries
             while True:
@@ -319,9 +320,10 @@ class TestUsage:
     ) -> None:
         """The page is taken; the wait comes before the next call, and is one for all folders."""
         jitter(1.0)
-        task = Task(FOUR, [Page(percent, regain)], policy=STAY)
+        task = Task({"inbox": 3, "other": 2}, [Page(percent, regain)], policy=STAY)
         task.run()
-        assert wait + 1 <= task.times[1] <= wait + 1 + 2  # at such a usage calls are 2 s apart anyway
+        assert task.times[:2] == [0, 0]
+        assert wait + 1 <= task.times[2] <= wait + 1 + 2  # at such a usage calls are 2 s apart anyway
         assert_whole(task)
         assert {one["waited_seconds"] for one in task.store.manifests().values()} == {wait + 1}
         assert asked_twice(task.calls) == []
@@ -434,14 +436,15 @@ class TestFoldersTogether:
 
     def test_refusals_of_calls_under_way_are_one_limit(self) -> None:
         """Four calls were under way: four refusals, one wait."""
-        task = Task(FOUR, [Page(), *[refused(40 * SECOND)] * 4], seconds=1.0)
+        folders = dict.fromkeys(FOUR, 2)
+        task = Task(folders, [*[Page()] * 4, *[refused(40 * SECOND)] * 4], seconds=1.0)
         task.run()
-        assert task.times[:5] == [0, 1, 1, 1, 1]
-        assert task.times[5] == 1 + 1 + 40
+        assert task.times[:8] == [0] * 4 + [1] * 4
+        assert task.times[8] == 1 + 1 + 40
         assert {one["waited_seconds"] for one in task.store.manifests().values()} == {40.0}
         assert_whole(task)
 
-    @pytest.mark.parametrize("late, goes_on", [(10.0, 42.0), (55.0, 56.0)])
+    @pytest.mark.parametrize("late, goes_on", [(10.0, 41.0), (55.0, 55.0)])
     def test_refusals_that_come_late_are_the_same_limit(self, late: float, goes_on: float) -> None:
         """They left before it was met: whether they come during the wait or after it, they say nothing new.
 
@@ -452,9 +455,9 @@ class TestFoldersTogether:
         def seconds(request: Request) -> float:
             return slow.pop(request.params["folder"], 1.0)
 
-        task = Task(FOUR, [Page(), *[refused(40 * SECOND)] * 4], seconds=seconds)
+        task = Task(FOUR, [refused(40 * SECOND)] * 4, seconds=seconds)
         task.run()
-        assert task.times[5] == goes_on
+        assert task.times[4] == goes_on
         assert {one["waited_seconds"] for one in task.store.manifests().values()} == {40.0}
         assert_whole(task)
 
@@ -465,9 +468,9 @@ class TestFoldersTogether:
         def seconds(request: Request) -> float:
             return slow.pop(request.params["folder"], 1.0)
 
-        task = Task(FOUR, [Page(), refused(40 * SECOND)], seconds=seconds)
+        task = Task(FOUR, [refused(40 * SECOND)], seconds=seconds)
         task.run()
-        assert min(at for at in task.times if at > 1) == 42
+        assert min(at for at in task.times if at > 0) == 41
         assert_whole(task)
 
     @pytest.mark.parametrize("limit", ["refusal", "usage"])
@@ -485,23 +488,40 @@ class TestFoldersTogether:
     @pytest.mark.parametrize("policy", [Policy(), FAIL], ids=["let go", "fail"])
     def test_when_one_lets_go_the_others_make_no_further_call(self, policy: Policy) -> None:
         """They are not to run into the same limit."""
-        task = Task(FOUR, [refused(HOUR)], policy=policy, seconds=1.0)
+        task = Task(FOUR, [refused(HOUR)] * 4, policy=policy, seconds=1.0)
         with pytest.raises((LetGo, FoldersFailed)) as caught:
             task.run()
-        assert len(task.calls) == 1
+        assert len(task.calls) == 4, "those that were under way"
         if isinstance(caught.value, FoldersFailed):
             assert set(caught.value.errors) == set(FOUR)
             assert len(set(map(id, caught.value.errors.values()))) == 1
             assert not caught.value.for_good
 
+    def test_without_a_pace_each_list_begins_at_once(self) -> None:
+        """One call for each folder, though a try that goes on has more to make; the others once one has its answer."""
+        task = Task(FOUR, seconds=5.0)
+        task.run()
+        assert task.times[:5] == [0.0] * 4 + [5.0]
+        task = Task({"inbox": 3, "other": 3}, long_threads=SIZE, seconds=1.0)
+        task.prepare().at(1.5, task.time_out)
+        with pytest.raises(Stopped):
+            task.run()
+        made, began = len(task.calls), task.time.passed
+        task.next().run()
+        assert task.times[made:][:3] == [began, began, began + 1]
+        assert task.times.count(began + 1) > 2
+        assert_whole(task)
+
     @pytest.mark.parametrize("after_wait", [True, False])
     @pytest.mark.parametrize("refusals", [0, 1])
-    def test_a_try_begins_with_one_call(self, refusals: int, *, after_wait: bool) -> None:
+    def test_a_try_begins_with_one_call_where_there_is_a_pace_or_was_a_limit(
+        self, refusals: int, *, after_wait: bool
+    ) -> None:
         """All folders are ready, one calls, and the others only once it has its answer; nor if that is a refusal."""
-        task = Task(FOUR, seconds=5.0)
+        task = Task(FOUR, seconds=5.0, calls_per_second=0.0 if after_wait else 100.0)
         began = 0.0
         if after_wait:
-            lets_go(task.next([refused(HOUR)]))
+            lets_go(task.next([refused(HOUR)] * 4))
             began = 3605.0
             task.time.pass_(began - task.time.passed)
         made = len(task.calls)
@@ -512,7 +532,8 @@ class TestFoldersTogether:
         else:
             task.run()
             assert task.times[made] == began
-            assert task.times[made + 1 : made + 5] == [began + 5] * 4
+            assert task.times[made + 1] == began + 5
+            assert task.times[made + 4] < began + 5.1
 
     def test_a_call_that_met_trouble_waits_without_holding_the_others(self) -> None:
         """Its folder asks it again after a pause; the others walk on meanwhile."""
@@ -690,7 +711,7 @@ class TestWhichErrorIsTheRealOne:
         task = Task({"inbox": 1, "other": 1, "spam": 1}, seconds=self.slow("spam"))
         assert self.run_with(task, ("other", None, Page(97.0, 60))) is None
         assert_whole(task)
-        assert task.time.passed == 6
+        assert task.time.passed == 5
 
     @pytest.mark.parametrize("first", ["token", "limit"])
     def test_a_dead_token_comes_before_a_limit(self, first: str) -> None:
@@ -723,7 +744,7 @@ class TestWhichErrorIsTheRealOne:
             for key in [key for key in task.store.files if key.endswith("/claim")]:
                 task.store.files[key] = b'{"attempt": "another"}'
 
-        task.prepare().at(1.5, claim)
+        task.prepare().at(0.5, claim)
         error = self.run_with(task, *[("other", None, said)] * bool(said))
         assert isinstance(error, Superseded)
         assert task.store.manifests() == {}
@@ -761,17 +782,17 @@ class TestKill:
         published = set(task.store.manifests())
         assert task.store.waiting().until is not None
         task.next(policy=Policy())
-        assert lets_go(task) == 3602
+        assert lets_go(task) == 3601
         assert set(task.store.manifests()) == published
 
     def test_it_ends_the_wait_that_an_earlier_try_left(self) -> None:
         """Before any folder has called."""
-        task = Task(FOUR, [refused(HOUR)])
+        task = Task(FOUR, [refused(HOUR)] * 4)
         lets_go(task)
         task.next(policy=STAY).hands.at(10.0, task.export.kill)
         with pytest.raises(Stopped):
             task.run()
-        assert (task.time.passed, len(task.calls)) == (10.0, 1)
+        assert (task.time.passed, len(task.calls)) == (10.0, 4)
 
     def test_it_waits_two_seconds_for_calls_under_way_and_no_longer(self) -> None:
         """What comes in that time is kept; the rest is asked again."""
