@@ -1,7 +1,6 @@
 """What came of links, put beside the attachments when an export is published, and which files have to be published with it.
 
-It is known by hashes in a small database on the worker's disk, so that memory stays flat; what is left in it is a row for each
-file of the window.
+It is known by hashes in a small database on the worker's disk, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import json
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from airflow_provider_pageconv.dump.file_table import FileTable, Row
 from airflow_provider_pageconv.dump.media import (
     MEDIA,
     attachment_key,
@@ -34,42 +34,23 @@ CREATE TABLE came (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;
 CREATE TABLE had (key BLOB PRIMARY KEY, told TEXT) WITHOUT ROWID;
 CREATE TABLE there (path TEXT PRIMARY KEY, bytes INT, sha256 TEXT) WITHOUT ROWID;
 CREATE INDEX there_by_content ON there (sha256);
--- What is published in the end.
-CREATE TABLE files (path TEXT PRIMARY KEY, bytes INT, is_new INT) WITHOUT ROWID;
+-- What is published in the end, by what it holds.
 CREATE TABLE named (sha256 TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID;
 """
 
-
-class MediaFile(NamedTuple):
-    """A file of the window; there may be very many.
-
-    :param path: where readers find it. Its name is the SHA-256 of what it holds, and an ending.
-    :param is_new: whether it waits in the staging area; else it is published already, by the export that is replaced.
-    """
-
-    path: str
-    bytes: int
-    is_new: bool
-
-    @property
-    def sha256(self) -> str:
-        """Of what it holds."""
-        return self.path.rpartition("/")[2].partition(".")[0]
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Its row in a manifest."""
-        return {"path": self.path, "stream": MEDIA, "records": 1, "bytes": self.bytes, "sha256": self.sha256}
+IS_NEW = 1
+"""Mark of a file that waits in the staging area; else it is published already, by the export that is replaced."""
 
 
 @dataclass
 class MediaCarried:
     """The files of what is published.
 
+    :param files: each marked where it is new.
     :param failed: attachments in it whose files could not be had, by reason.
     """
 
-    files: Sequence[MediaFile] = ()
+    files: Collection[Row] = ()
     failed: Counter[str] = field(default_factory=Counter)
 
 
@@ -85,6 +66,7 @@ class Attaching:
         self._folder = folder
         self._failed: Counter[str] = Counter()
         self._known = known
+        self._files = FileTable()
 
     @classmethod
     @contextlib.contextmanager
@@ -96,7 +78,7 @@ class Attaching:
         """
         path = scratch / f"attaching-{secrets.token_hex(4)}"
         try:
-            with database(path, _TABLES, cache_kib=8_000) as known:
+            with database(path, _TABLES, cache_kib=2_000) as known:
                 yield cls(rules, f"{stream}/{export_id}-{secrets.token_hex(4)}", known)
         finally:
             path.unlink(missing_ok=True)
@@ -161,7 +143,7 @@ class Attaching:
                 return str(row[0])
         path = f"{self._folder}/{sha256}.{ending(came['type'])}"
         self._known.execute("INSERT INTO named VALUES (?, ?)", (sha256, path))
-        self._known.execute("INSERT INTO files VALUES (?, ?, 1)", (path, came["bytes"]))
+        self._files.add(path, came["bytes"], IS_NEW)
         return path
 
     def _told(self, table: str, key: bytes) -> dict[str, Any] | None:
@@ -172,10 +154,9 @@ class Attaching:
         """Let a file of the replaced export stay; whether it has it."""
         row = self._known.execute("SELECT path, bytes FROM there WHERE path = ?", (path,)).fetchone()
         if row is not None:
-            self._known.execute("INSERT OR IGNORE INTO files VALUES (?, ?, 0)", row)
+            self._files.add(*row)
         return row is not None
 
     def carried(self) -> MediaCarried:
         """All that is to be published of files."""
-        rows = self._known.execute("SELECT path, bytes, is_new FROM files ORDER BY path")
-        return MediaCarried([MediaFile(path, size, bool(is_new)) for path, size, is_new in rows], self._failed)
+        return MediaCarried(self._files, self._failed)

@@ -7,15 +7,17 @@ that nothing but its predecessor named. What a crash leaves behind is written do
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from airflow_provider_pageconv.dump.attaching import MediaFile
+from airflow_provider_pageconv.dump.attaching import IS_NEW
 from airflow_provider_pageconv.dump.checkpoint import ClosedPart, StagedPart
 from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.file_table import FileTable, Row, in_pieces
 from airflow_provider_pageconv.dump.formats import suffix
 from airflow_provider_pageconv.dump.layout import Place
 from airflow_provider_pageconv.dump.leftovers import Leftovers
@@ -23,11 +25,12 @@ from airflow_provider_pageconv.dump.manifest_file import (
     Manifest,
     Rows,
     paths_in,
+    put_manifest,
     read_manifest,
     refuse_unreadable,
-    written,
+    without_media,
 )
-from airflow_provider_pageconv.dump.media import MEDIA, staged_key
+from airflow_provider_pageconv.dump.media import MEDIA, sha256_of, staged_key
 from airflow_provider_pageconv.dump.records import STREAMS
 from airflow_provider_pageconv.dump.refusals import OVERWRITE
 from airflow_provider_pageconv.dump.store import Entry, Store
@@ -89,7 +92,7 @@ class Destination:
             f"The manifest {self.place.manifest} was replaced by others again and again while this export was being published."
         )
 
-    def refuse_conflicts(self, window: Window, user_id: str | None, entries: Sequence[Entry] | None = None) -> None:
+    def refuse_conflicts(self, window: Window, user_id: str | None, entries: Iterable[Entry] | None = None) -> None:
         """Refuse to mix what cannot be told apart later; learned from one listing of the manifests' names.
 
         :param entries: the listing, where it was made already.
@@ -139,21 +142,27 @@ class Destination:
         :raises DumpRefused: one is missing, or has another size.
         """
         named = {file["stream"] for file in published["files"]}
-        there = {entry.key: entry.size for stream in named for entry in self.store.list(self.place.stream(stream))}
+        there = FileTable(
+            Row(entry.key, entry.size) for stream in named for entry in self.store.list(self.place.stream(stream))
+        )
         for file in published["files"]:
             key, size = file["path"], file["bytes"]
-            if there.get(key) != size and self.store.size(key) != size:  # a listing may be late
+            if there.size(key) != size and self.store.size(key) != size:  # a listing may be late
                 raise DumpRefused(
                     f"{key}, which the manifest {self.place.manifest} names, is missing or has another size: {OVERWRITE}."
                 )
 
     def others(self) -> list[Manifest]:
-        """The manifests of the folder's other windows.
+        """The manifests of the folder's other windows, without their rows of attachments.
 
         :raises DumpRefused: one cannot be read, or its files cannot.
         """
         keys = [entry.key for entry in self.store.list(self.place.manifests) if entry.key != self.place.manifest]
-        found = {key: manifest for key in sorted(keys) if (manifest := read_manifest(self.store, key)) is not None}
+        found = {
+            key: without_media(manifest)
+            for key in sorted(keys)
+            if (manifest := read_manifest(self.store, key)) is not None
+        }
         for key, manifest in found.items():
             refuse_unreadable(key, manifest, "")
         return list(found.values())
@@ -173,7 +182,7 @@ class Destination:
         may_publish: Callable[[], None],
         *,
         overwrite: bool,
-        media: Sequence[MediaFile] = (),
+        media: Collection[Row] = (),
     ) -> dict[str, Any] | None:
         """Copy the parts to where readers look, or put them there, then put the manifest.
 
@@ -182,7 +191,7 @@ class Destination:
         :param predecessor: the manifest that is published now.
         :param may_publish: called right before the PUT; raises if it must not happen any more.
         :param overwrite: whether it does not matter what is replaced.
-        :param media: files of attachments, in the staging area or published already.
+        :param media: files of attachments, marked where they are in the staging area and not published already.
         :return: the manifest as it was put; ``None`` if another one than the predecessor is published meanwhile.
         """
         attempt = secrets.token_hex(4)
@@ -195,18 +204,18 @@ class Destination:
             numbers[stream] += 1
             files.append({"path": f"{self.place.stream(stream)}/{name}", **asdict(one.part)})
         paths = [file["path"] for file in files]
-        staged = [one for one in media if one.is_new]
-        if paths or paths_in(predecessor):
-            self.leftovers.note(f"publish-{attempt}", [*paths, *(one.path for one in staged)], paths_in(predecessor))
+        if paths or (predecessor and predecessor["files"]):
+            noted = itertools.chain(paths, (row.path for row in media if row.mark == IS_NEW))
+            self.leftovers.note(f"publish-{attempt}", noted, paths_in(predecessor))
         if parts:
             with ThreadPoolExecutor(8, thread_name_prefix="publish") as pool:
                 list(pool.map(self._place_part, parts, paths))
-                for at in range(0, len(staged), _PLACED_AT_ONCE):
-                    list(pool.map(self._place_file, staged[at : at + _PLACED_AT_ONCE]))
+                for some in in_pieces((row.path for row in media if row.mark == IS_NEW), _PLACED_AT_ONCE):
+                    list(pool.map(self._place_file, some))
         may_publish()
         if not overwrite and self.published() != predecessor:
             return None
-        self.store.put_bytes(written(manifest, files, media), self.place.manifest)
+        put_manifest(self.store, self.place.manifest, manifest, files, media)
         return {**manifest, "files": Rows(files, media) if media else files}
 
     def _place_part(self, part: StagedPart | ClosedPart, key: str) -> None:
@@ -215,8 +224,8 @@ class Destination:
         else:
             self.store.copy(part.key, key)
 
-    def _place_file(self, file: MediaFile) -> None:
-        self.store.copy(staged_key(self.staging, file.sha256), file.path)
+    def _place_file(self, path: str) -> None:
+        self.store.copy(staged_key(self.staging, sha256_of(path)), path)
 
     def withdraw(self, published: Manifest, may_withdraw: Callable[[], None]) -> bool:
         """Take a window away whole: first its manifest, then, with :meth:`Leftovers.tidy`, the files that it names.

@@ -322,7 +322,7 @@ Records = Callable[..., Iterator[dict[str, Any]]]
 def prepare(
     records: Records,
     parts: Sequence[StagedPart],
-    staged: Mapping[str, int],
+    staged: Callable[[str], int | None],
     staging: str,
     predecessor: Mapping[str, Any] | None,
     scratch: Path,
@@ -332,7 +332,7 @@ def prepare(
     """See what earlier tries of the run left to do, and which files the replaced export has.
 
     :param parts: of the earlier tries.
-    :param staged: sizes of the files in the staging area, by key.
+    :param staged: tells the size of a file in the staging area, if it is there.
     :param predecessor: the manifest that is replaced, if anything of it is to stay.
     :param left: people who are left out: nothing of theirs is fetched, whatever an earlier try began.
     """
@@ -345,7 +345,7 @@ def prepare(
 def _owed(
     records: Records,
     parts: Sequence[StagedPart],
-    staged: Mapping[str, int],
+    staged: Callable[[str], int | None],
     staging: str,
     scratch: Path,
     rules: MediaRules,
@@ -356,11 +356,11 @@ def _owed(
     queue = _Waiting(path)
     path.touch()
     try:
-        with database(done, _KEYS, cache_kib=4_000) as known:
+        with database(done, _KEYS, cache_kib=2_000) as known:
             for part in parts:
                 for record in records(part.key) if part.kind == FETCHED else ():
                     sha256 = record.get("sha256")
-                    if sha256 is None or staged.get(staged_key(staging, sha256)) == record["bytes"]:
+                    if sha256 is None or staged(staged_key(staging, sha256)) == record["bytes"]:
                         _note(known, link_key(record["id"], record["link"]))
             for part in parts:
                 if part.part.stream != MESSAGES or part.kind not in (LINKED, "bare"):
@@ -379,10 +379,10 @@ def _owed(
 
 def _had_by(records: Records, predecessor: Mapping[str, Any], scratch: Path) -> Path | None:
     """The attachments whose files an export has, as a local database."""
-    if not any(file["stream"] == "media" for file in predecessor["files"]):
+    if not predecessor.get("media_files"):
         return None
     path = scratch / f"had-{secrets.token_hex(4)}"
-    with database(path, _KEYS, cache_kib=4_000) as known:
+    with database(path, _KEYS, cache_kib=2_000) as known:
         for file in predecessor["files"]:
             for record in records(str(file["path"]), file) if file["stream"] == MESSAGES else ():
                 for known_as, value in media_of(record):

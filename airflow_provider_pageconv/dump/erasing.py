@@ -9,6 +9,7 @@ tell what a crash left behind.
 from __future__ import annotations
 
 import gzip
+import itertools
 import logging
 import re
 import secrets
@@ -23,15 +24,23 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 from airflow_provider_pageconv import json_text, lines
-from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.checkpoint import StagedPart
 from airflow_provider_pageconv.dump.destination import Destination
 from airflow_provider_pageconv.dump.endings import DumpRefused, Stopped
+from airflow_provider_pageconv.dump.file_table import FileTable, Row, in_pieces
 from airflow_provider_pageconv.dump.formats import DamagedFile, Part, PartWriter, read_records, stored_records
 from airflow_provider_pageconv.dump.layout import Place
-from airflow_provider_pageconv.dump.leftovers import LEFTOVERS_AFTER, Leftovers
+from airflow_provider_pageconv.dump.leftovers import LEFTOVERS_AFTER, Leftovers, Staging
 from airflow_provider_pageconv.dump.manifest import recounted
-from airflow_provider_pageconv.dump.manifest_file import Manifest, paths_in, read_manifest, refuse_unreadable
+from airflow_provider_pageconv.dump.manifest_file import (
+    Manifest,
+    Rows,
+    named_in,
+    paths_in,
+    read_manifest,
+    refuse_unreadable,
+    without_media,
+)
 from airflow_provider_pageconv.dump.media import MEDIA, media_of
 from airflow_provider_pageconv.dump.parquet import MAGIC
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, STREAMS
@@ -44,6 +53,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Files that are read, or windows that are written, at the same time."""
+
+_MANIFESTS_AT_ONCE = 64
 
 _TOPS = (*STREAMS, MEDIA)
 _FOLDER = re.compile(r"[^/]+/platform=([^/]+)/page_id=([^/]+)/folder=([^/]+)/(?:window=([^/]+)/)?")
@@ -92,16 +103,16 @@ class Published:
 class Look:
     """What lies in a data set, by one listing.
 
-    :param windows: those whose manifests can be read.
+    :param windows: those whose manifests can be read, without their rows of attachments.
     :param unreadable: what is to be said of the others, by the key of their manifest.
     :param staging: what lies in the staging areas, by folder; its window has no name.
-    :param strangers: files of the streams that no manifest names, by window.
+    :param strangers: files of the streams that no manifest names, marked with when they were written, in seconds since 1970.
     """
 
     windows: list[Published]
     unreadable: dict[str, str]
-    staging: dict[Place, list[Entry]]
-    strangers: dict[Place, list[Entry]]
+    staging: dict[Place, Staging]
+    strangers: FileTable
 
 
 class DataSet:
@@ -141,37 +152,40 @@ class DataSet:
         places = {entry.key: place for entry in self._listed("_manifests") if (place := Place.of(entry.key))}
         windows: list[Published] = []
         unreadable: dict[str, str] = {}
-        for (key, place), found in self.each(self._manifest, sorted(places.items())):
-            if isinstance(found, Exception):
-                unreadable[key] = str(found)
-            elif found is not None:
-                windows.append(Published(place, found))
-        named = {file["path"] for one in windows for file in one.manifest["files"]}
-        strangers: dict[Place, list[Entry]] = {}
-        # The streams before the staging area, and both before anything is deleted: see Destination.awaited.
+        named = FileTable()
+        for some in in_pieces(sorted(places), _MANIFESTS_AT_ONCE):  # not all of their rows at the same time
+            for key, found in self.each(self._manifest, some):
+                if isinstance(found, Exception):
+                    unreadable[key] = str(found)
+                elif found is not None:
+                    named.update(map(Row, paths_in(found)))
+                    windows.append(Published(places[key], without_media(found)))
+        strangers = FileTable()
+        # The streams before the staging area, and both before anything is deleted: see Leftovers.awaited.
         for entry in (one for top in _TOPS for one in self._listed(top)):
             place = _place_of(entry.key)
             # What belongs to a manifest that cannot be read is nobody's to judge.
-            if entry.key not in named and place is not None and place.window and place.manifest not in unreadable:
-                strangers.setdefault(place, []).append(entry)
-        staging: dict[Place, list[Entry]] = {}
+            if place is not None and place.window and place.manifest not in unreadable and entry.key not in named:
+                strangers.add(entry.key, entry.size, entry.modified.timestamp() if entry.modified else None)
+        staging: dict[Place, Staging] = {}
         for entry in self._listed("_staging"):
             if (place := _place_of(entry.key)) is not None:
-                staging.setdefault(place, []).append(entry)
+                if place not in staging:
+                    staging[place] = Staging(place.staging)
+                staging[place].add(entry)
         return Look(windows, unreadable, staging, strangers)
 
-    def _listed(self, top: str) -> list[Entry]:
+    def _listed(self, top: str) -> Iterator[Entry]:
         prefix = top
         if self._platform is not None:
             prefix += f"/platform={self._platform}" + (f"/page_id={self._page_id}" if self._page_id else "")
-        return [entry for entry in self._store.list(prefix) if self._is_meant(entry.key)]
+        return (entry for entry in self._store.list(prefix) if self._is_meant(entry.key))
 
     def _is_meant(self, key: str) -> bool:
         found = _FOLDER.match(key)
         return found is not None and self._platform in (None, found[1]) and self._page_id in (None, found[2])
 
-    def _manifest(self, which: tuple[str, Place]) -> Manifest | None:
-        key, _ = which
+    def _manifest(self, key: str) -> Manifest | None:
         manifest = read_manifest(self._store, key)
         if manifest is not None:
             refuse_unreadable(key, manifest, "", self._doing)
@@ -209,15 +223,31 @@ class DataSet:
         try:
             yield from stored_records(self._store, key, self._scratch, file["sha256"])
         except (FileNotFoundError, DamagedFile) as error:
-            if read_manifest(self._store, one.place.manifest) != one.manifest:
-                raise Moved from None
+            self._still(one)
             reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error)
             raise DumpRefused(
                 f"{key}, which the manifest {one.place.manifest} names, is damaged: {reason}. Nobody can tell what is in it: "
                 "export the window anew with overwrite=True, or delete the manifest and the files of its window."
             ) from None
 
-    def holds(self, entry: Entry, mentions: Callable[[bytes], bool]) -> bool:
+    def _whole(self, one: Published) -> Manifest:
+        """The manifest of a window with the rows of attachments.
+
+        :raises Moved: another run has replaced the window.
+        """
+        return self._still(one) if isinstance(one.manifest["files"], Rows) else one.manifest
+
+    def _still(self, one: Published) -> Manifest:
+        """The manifest of a window, if that still is the one.
+
+        :raises Moved: another run has replaced the window.
+        """
+        manifest = read_manifest(self._store, one.place.manifest)
+        if manifest is None or manifest != one.manifest:
+            raise Moved from None
+        return manifest
+
+    def holds(self, key: str, mentions: Callable[[bytes], bool]) -> bool:
         """Whether a file that no manifest names, of whatever kind, has somebody in it; one that is gone has nobody.
 
         :param mentions: whether somebody is named in a text.
@@ -225,7 +255,7 @@ class DataSet:
         self._go_on()
         local = self._scratch / f"look-{secrets.token_hex(4)}"
         try:
-            self._store.fetch(entry.key, local)
+            self._store.fetch(key, local)
             with closing(_texts(local)) as texts:
                 return any(map(mentions, texts))
         except FileNotFoundError:
@@ -254,26 +284,31 @@ class DataSet:
         :return: what went.
         :raises Moved: another run published the window meanwhile; nothing is changed.
         """
-        destination, tally = self._destination(one.place), Tally()
-        others = [file for file in one.manifest["files"] if file["stream"] not in STREAMS]
+        destination, tally, manifest = self._destination(one.place), Tally(), self._whole(one)
+        has_media = any(file["stream"] not in STREAMS for file in manifest["files"])
         parts: list[StagedPart] = []
-        pointed: set[str] = set()
+        pointed, stay = FileTable(), FileTable()
         try:
-            for file in one.manifest["files"]:
+            for file in manifest["files"]:
                 if file["stream"] not in STREAMS:
                     continue
-                if file["path"] in untouched and not others:
+                if file["path"] in untouched and not has_media:
                     parts.append(_as_it_is(file))
                 else:
                     parts += self._without(one, file, rule, destination, tally, pointed, dry=dry)
-            stay = [_as_media(file) for file in others if file["path"] in pointed]
-            tally.media_files = len(others) - len(stay)
-            tally.media_bytes = sum(file["bytes"] for file in others) - sum(file.bytes for file in stay)
+            for file in manifest["files"]:
+                if file["stream"] in STREAMS:
+                    continue
+                if file["path"] in pointed:
+                    stay.add(file["path"], file["bytes"])
+                else:
+                    tally.media_files += 1
+                    tally.media_bytes += file["bytes"]
             tally.files_deleted += tally.media_files
             if not tally.went or dry:
                 return tally
-            made = {**recounted(one.manifest, tally), **marks}
-            published = destination.publish(made, parts, one.manifest, self._go_on, overwrite=False, media=stay)
+            made = {**recounted(manifest, tally), **marks}
+            published = destination.publish(made, parts, manifest, self._go_on, overwrite=False, media=stay)
         except Exception as error:
             with suppress(StoreError, DumpRefused):
                 destination.leftovers.tidy()
@@ -294,7 +329,7 @@ class DataSet:
         rule: Rule,
         destination: Destination,
         tally: Tally,
-        pointed: set[str],
+        pointed: FileTable,
         *,
         dry: bool,
     ) -> list[StagedPart]:
@@ -315,7 +350,7 @@ class DataSet:
                 else:
                     stays += 1
                     tally.changed += kept is not record
-                    pointed.update(str(value["path"]) for _, value in media_of(kept) if "path" in value)
+                    pointed.update(Row(str(value["path"])) for _, value in media_of(kept) if "path" in value)
                 changed = changed or kept is not record
                 if kept is not None and not dry:
                     writer.write(kept)
@@ -339,19 +374,13 @@ class DataSet:
 
         :raises Moved: another run published the window meanwhile; nothing is changed.
         """
-        files, manifest = one.manifest["files"], one.manifest
-        media = [file["bytes"] for file in files if file["stream"] not in STREAMS]
-        tally = Tally(
-            conversations=int(manifest.get("conversations") or 0),
-            messages=int(manifest.get("messages") or 0),
-            media_files=len(media),
-            media_bytes=sum(media),
-            files_deleted=len(files),
-        )
+        tally = Tally(files_deleted=len(one.manifest["files"]))
+        for name in ("conversations", "messages", "media_files", "media_bytes"):
+            setattr(tally, name, int(one.manifest.get(name) or 0))
         if dry:
             return tally
         destination = self._destination(one.place)
-        gone = destination.withdraw(manifest, self._go_on)
+        gone = destination.withdraw(self._whole(one), self._go_on)
         destination.leftovers.tidy()
         if not gone:
             raise Moved
@@ -373,27 +402,23 @@ class DataSet:
         :param now: the present.
         :return: of how many runs there was something in the staging area, and how many files of the streams went.
         """
-        swept, gone = 0, set()
-        awaited: set[str] = set()
-        for place, entries in look.staging.items():
+        swept, gone, awaited = 0, FileTable(), FileTable()
+        for place, staging in look.staging.items():
             self._go_on()
             leftovers = Leftovers(self._store, place, f"{place.staging}/{self._doing}")
-            awaited |= leftovers.awaited(entries)
-            gone |= leftovers.delete_replaced(entries)
-            swept += leftovers.sweep(now, entries)
-        for place, entries in look.strangers.items():
-            dead = {
-                entry.key
-                for entry in entries
-                if entry.key not in awaited or (entry.modified and now - entry.modified > LEFTOVERS_AFTER)
-            } - gone
-            if not dead:
+            leftovers.awaited(staging, awaited)
+            leftovers.delete_replaced(staging, gone)
+            swept += leftovers.sweep(now, staging)
+        oldest = (now - LEFTOVERS_AFTER).timestamp()
+        for found, rows in itertools.groupby(look.strangers, lambda row: _place_of(row.path)):
+            is_dead = (row for row in rows if row.path not in awaited or (row.mark is not None and row.mark < oldest))
+            dead = FileTable(row for row in is_dead if row.path not in gone)
+            if not dead or found is None:
                 continue
             self._go_on()
-            published = read_manifest(self._store, place.manifest)  # it may have been put since
-            dead.difference_update(paths_in(published))
-            self._store.delete(dead)
-            gone |= dead
+            published = named_in(read_manifest(self._store, found.manifest))  # it may have been put since
+            self._store.delete(path for path in dead.paths if path not in published)
+            gone.update(row for row in dead if row.path not in published)
         return swept, len(gone)
 
 
@@ -406,11 +431,6 @@ def _place_of(key: str) -> Place | None:
 def _as_it_is(file: Mapping[str, Any]) -> StagedPart:
     part = Part(stream=file["stream"], records=file["records"], bytes=file["bytes"], sha256=file["sha256"])
     return StagedPart(str(file["path"]), part)
-
-
-def _as_media(file: Mapping[str, Any]) -> MediaFile:
-    """A file of an attachment that stays where it is."""
-    return MediaFile(file["path"], file["bytes"], is_new=False)
 
 
 def _texts(path: Path) -> Generator[bytes]:

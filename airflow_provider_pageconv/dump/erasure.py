@@ -22,7 +22,6 @@ from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.media import is_file
 from airflow_provider_pageconv.dump.people import LeftOut, Pseudonyms, people_in
 from airflow_provider_pageconv.dump.records import CONVERSATIONS, MESSAGES
-from airflow_provider_pageconv.dump.store import Entry
 from airflow_provider_pageconv.dump.tally import Tally
 from airflow_provider_pageconv.graph.names import field_name
 from airflow_provider_pageconv.times import iso
@@ -199,7 +198,6 @@ class _Erasing(Run):
         """Files with conversations of which the record does not tell who is in them."""
         self._damaged: dict[str, tuple[Manifest, str]] = {}
         """Windows that cannot be read back, by the key of their manifest: which one that was, and what is to be said."""
-        self._moved = False
 
     def _change(self, look: Look) -> bool:
         self._moved = False
@@ -345,15 +343,13 @@ class _Erasing(Run):
         """Look through what lies beside the published files: what is under way, and what a crash has left."""
         mentions = Mentions(self._all_ids())
 
-        def holds(entry: Entry) -> bool:
-            return self._data.holds(entry, mentions.surely)
+        def holds(key: str) -> bool:
+            return self._data.holds(key, mentions.surely)
 
         # Of files of attachments the records that point to them tell whose they are.
-        staged, strangers = (
-            [entry for entries in lying.values() for entry in entries if not is_file(entry.key)]
-            for lying in (look.staging, look.strangers)
-        )
-        runs = {_run_of(entry.key) for entry, held in self._data.each(holds, staged) if held is True}
+        staged = [entry.key for staging in look.staging.values() for entry in staging.entries]
+        strangers = [path for path in look.strangers.paths if not is_file(path)]
+        runs = {_run_of(key) for key, held in self._data.each(holds, staged) if held is True}
         self._report.staging_left = len(runs)
         self._report.files_left = sum(held is True for _, held in self._data.each(holds, strangers))
 

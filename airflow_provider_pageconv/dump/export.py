@@ -6,7 +6,7 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from logging import INFO
 from pathlib import Path
@@ -19,6 +19,7 @@ from airflow_provider_pageconv.dump.endings import DumpRefused, NothingListed
 from airflow_provider_pageconv.dump.engine import Engine, Hands, Stop
 from airflow_provider_pageconv.dump.folder import FolderExport
 from airflow_provider_pageconv.dump.layout import Place
+from airflow_provider_pageconv.dump.leftovers import Staging
 from airflow_provider_pageconv.dump.manifest_file import Manifest
 from airflow_provider_pageconv.dump.packing import Packing
 from airflow_provider_pageconv.dump.progress import Progress
@@ -156,7 +157,7 @@ class Export:
                 refuse(spec, folder, destination, published, manifests[folder])
                 # Not all of it, for as long as the export takes: a manifest may name very many files.
                 replaced[folder] = published.get("export_id", "") if published is not None else None
-        staged = self._listed("_staging", places) if replaced else {}
+        staged = self._staged(places) if replaced else {}
         with scratch_folder() as scratch, Packing() as packing:
             todo = [
                 self._begin(
@@ -182,14 +183,28 @@ class Export:
         return [outcomes[folder] for folder in self._folders]
 
     def _listed(self, top: str, places: Mapping[str, Place]) -> dict[str, list[Entry]]:
-        """What lies below a folder of the destination, by the Page's folders; in one listing for all of them."""
+        """What lies below a folder of the destination, by the Page's folders."""
+        found: dict[str, list[Entry]] = {folder: [] for folder in places}
+        for folder, entry in self._walked(top, places):
+            found[folder].append(entry)
+        return found
+
+    def _staged(self, places: Mapping[str, Place]) -> dict[str, Staging]:
+        """What lies in the folders' staging areas."""
+        found = {folder: Staging(place.staging) for folder, place in places.items()}
+        for folder, entry in self._walked("_staging", places):
+            found[folder].add(entry)
+        return found
+
+    def _walked(self, top: str, places: Mapping[str, Place]) -> Iterator[tuple[str, Entry]]:
+        """What lies below a folder of the destination, each with the Page's folder that it belongs to; in one listing for all."""
         [page] = {place.page for place in places.values()}
-        below = {folder: f"{top}/{place.partition}" for folder, place in places.items()}
-        entries = self._store.list(f"{top}/{page}" if len(below) > 1 else next(iter(below.values())))
-        return {
-            folder: [entry for entry in entries if entry.key.startswith(f"{prefix}/")]
-            for folder, prefix in below.items()
-        }
+        below = {f"{top}/{place.partition}/": folder for folder, place in places.items()}
+        prefix = f"{top}/{page}" if len(below) > 1 else next(iter(below)).rstrip("/")
+        for entry in self._store.list(prefix):
+            for beginning, folder in below.items():
+                if entry.key.startswith(beginning):
+                    yield folder, entry
 
     def _destination(self, place: Place) -> Destination:
         staging = f"{place.staging}/{self._spec.staging_name()}"
@@ -201,7 +216,7 @@ class Export:
         folder: str,
         destination: Destination,
         replaced: str | None,
-        staged: Sequence[Entry],
+        staged: Staging,
         scratch: Path,
         packing: Packing,
         now: datetime,
@@ -213,7 +228,7 @@ class Export:
         """
         destination.leftovers.sweep(now, staged)
         checkpoints = Checkpoints(destination.store, destination.staging, secrets.token_hex(4))
-        resumed = checkpoints.load(staged)
+        resumed = checkpoints.load(staged.entries)
         checkpoints.claim()
         if resumed and replaced == resumed.progress.export_id:
             # Finished before the run was cleared; only the sweeping up is missing.
@@ -222,7 +237,7 @@ class Export:
         if resumed is None:
             resumed = Resumed.nothing(Progress(export_id=secrets.token_hex(8), began=iso(round_up(now))))
         replaces = replaced is not None and not self._spec.overwrite
-        is_first = replaced is None and not any(entry.key.startswith(f"{destination.staging}/") for entry in staged)
+        is_first = replaced is None and destination.staging not in staged.latest
         return FolderExport(
             self._spec,
             folder,
@@ -236,7 +251,7 @@ class Export:
             replaces=replaces,
             is_first=is_first,
             media=self._media,
-            staged={entry.key: entry.size for entry in staged} if self._media is not None else None,
+            staged=staged.size,
         )
 
     def _go_on(self, todo: Sequence[FolderExport], published: Sequence[str]) -> None:

@@ -95,7 +95,7 @@ class FolderExport:
     :param replaces: whether there is a published export whose records are carried over.
     :param is_first: whether nothing is published, and no try of the run was before this one.
     :param media: fetches the files of attachments; ``None``: they are not wanted.
-    :param staged: sizes of the files that earlier tries left in the staging area, by key.
+    :param staged: tells the size of a file that earlier tries left in the staging area, if it is there.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class FolderExport:
         replaces: bool = False,
         is_first: bool = False,
         media: MediaSource | None = None,
-        staged: Mapping[str, int] | None = None,
+        staged: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self.spec = spec
         self.folder = folder
@@ -125,7 +125,7 @@ class FolderExport:
         self._checkpoints = checkpoints
         self._parts: list[StagedPart] = resumed.parts
         self._earlier = len(resumed.parts)
-        self._media, self._staged = media, staged or {}
+        self._media, self._staged = media, staged
         self._downloads: Downloads | None = None
         self._preparing = False
         self._output = Output(

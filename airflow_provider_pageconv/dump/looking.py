@@ -112,6 +112,8 @@ class Run(ABC):
         self._report = Report()
         self._failed: dict[str, str] = {}
         """What is to be said of windows of which nothing could be done, by the key of their manifest."""
+        self._moved = False
+        """Whether others have replaced a window while it was looked at."""
 
     def run(self) -> dict[str, Any]:
         """Look until there is nothing to do."""
@@ -130,6 +132,8 @@ class Run(ABC):
             raise StoreError(
                 f"Others did not stop publishing meanwhile: {MOST_LOOKS} looks have each found something to do."
             )
+        if self._dry and self._moved:
+            report.warnings.append("Others published meanwhile, which may be missing here: run it once more.")
         if not report.windows and not self._failed:  # a path that is misspelt looks like success
             report.warnings.append("Nothing is published there: is it the right destination, Page and platform?")
         lines.tell(log, INFO, self._conclude(look))

@@ -133,7 +133,7 @@ def complete(document: Mapping[str, Any], carried: Carried, predecessor: Mapping
         "messages_carried": carried.messages,
         "messages_gone": carried.gone,
         "media_files": len(carried.media.files),
-        "media_bytes": sum(file.bytes for file in carried.media.files),
+        "media_bytes": sum(row.bytes for row in carried.media.files),
         "media_failed": dict(sorted(carried.media.failed.items())),
     }
     return {**made, "warnings": [*document["warnings"], *_count_warnings(made, document["threads_undated"])]}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TextIO
 
-import msgspec
-
-from airflow_provider_pageconv.dump.attaching import MediaFile
 from airflow_provider_pageconv.dump.endings import DumpRefused
+from airflow_provider_pageconv.dump.file_table import FileTable, Row
 from airflow_provider_pageconv.dump.formats import is_installed, is_known
+from airflow_provider_pageconv.dump.long_files import opened, put_pieces
+from airflow_provider_pageconv.dump.media import file_row
 from airflow_provider_pageconv.dump.store import Store
 
 MANIFEST_VERSION = 1
+
+_PIECE = 64 * 1024
+"""Characters of a manifest that are read at once."""
 
 Manifest = Mapping[str, Any]
 
@@ -25,27 +31,92 @@ def read_manifest(store: Store, key: str) -> dict[str, Any] | None:
     :raises DumpRefused: it cannot be read.
     """
     try:
-        manifest = _parsed(store.read(key))
+        with opened(store, key) as file, io.TextIOWrapper(file, "utf-8-sig") as text:
+            manifest = _Reading(text).manifest()
     except FileNotFoundError:
         return None
     except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), (list, Rows)):
+        manifest = {}
+    if not isinstance(manifest.get("files"), (list, Rows)):
         raise DumpRefused(f"The manifest {key} cannot be read: delete it and the files of its window first.")
     return manifest
 
 
-def _parsed(text: bytes) -> Any:
-    """What a manifest says; its files one by one, for there may be very many."""
-    try:
-        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        if not msgspec.json.decode(parts.get("media_files", b"0")):
-            return json.loads(text)
-        rows = msgspec.json.decode(parts.pop("files"), type=list[msgspec.Raw])
-        files = Rows.of(json.loads(row) for row in map(bytes, rows))
-        return {**{name: json.loads(bytes(part)) for name, part in parts.items()}, "files": files}
-    except (msgspec.MsgspecError, AttributeError, KeyError):  # the standard library says what is wrong, if anything is
-        return json.loads(text)
+class _Reading:
+    """Reads a manifest as it comes, its files one by one, for there may be very many.
+
+    :param file: whatever it says is a :class:`ValueError` if it is no JSON object.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text, self._at = "", 0
+        self._decode = json.JSONDecoder().raw_decode
+
+    def manifest(self) -> dict[str, Any]:
+        """What it says."""
+        found: dict[str, Any] = {}
+        self._take("{")
+        while self._next() != "}":
+            name = self._value()
+            if not isinstance(name, str):
+                raise ValueError("a key is no text")
+            self._take(":")
+            is_list = name == "files" and self._next() == "["
+            found[name] = rows_of(self._rows()) if is_list else self._value()
+            self._end_of_one("}")
+        self._take("}")
+        if self._next():
+            raise ValueError("something follows")
+        return found
+
+    def _rows(self) -> Iterator[Any]:
+        self._take("[")
+        while self._next() != "]":
+            yield self._value()
+            self._end_of_one("]")
+        self._take("]")
+
+    def _end_of_one(self, last: str) -> None:
+        if self._next() != last:
+            self._take(",")
+
+    def _take(self, sign: str) -> None:
+        if self._next() != sign:
+            raise ValueError(f"no {sign} is there")
+        self._at += 1
+
+    def _next(self) -> str:
+        """The next character that is no space; none at the end."""
+        while True:
+            while self._at < len(self._text):
+                if not self._text[self._at].isspace():
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def _value(self) -> Any:
+        self._next()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except ValueError:
+                if not self._more():
+                    raise
+                continue
+            if self._text[end : end + 1] in ("", ".", "e", "E") and self._more():  # a number is cut in two
+                continue
+            self._at = end
+            return value
+
+    def _more(self) -> bool:
+        """Read on; what is left of a value that did not end is read again, each time with twice as much."""
+        rest = self._text[self._at :]
+        piece = self._file.read(max(_PIECE, len(rest)))
+        if piece:
+            self._text, self._at = rest + piece, 0
+        return bool(piece)
 
 
 def refuse_unreadable(key: str, manifest: Manifest, otherwise: str, doing: str = "export") -> None:
@@ -72,59 +143,109 @@ def refuse_unreadable(key: str, manifest: Manifest, otherwise: str, doing: str =
         )
 
 
-def paths_in(manifest: Manifest | None) -> list[str]:
+def paths_in(manifest: Manifest | None) -> Iterator[str]:
     """The files that it names; none where there is no manifest."""
-    return [file["path"] for file in manifest["files"]] if manifest else []
+    return (file["path"] for file in (manifest["files"] if manifest else ()))
 
 
-class Rows(Sequence[dict[str, Any]]):
-    """The rows of a manifest's files; those of attachments, which may be very many, are made when they are looked at."""
+def named_in(manifest: Manifest | None) -> Container[str]:
+    """The same, to be asked for one of them."""
+    files = manifest["files"] if manifest else ()
+    return files if isinstance(files, Rows) else {file["path"] for file in files}
 
-    def __init__(self, files: Sequence[dict[str, Any]], media: Sequence[MediaFile]) -> None:
+
+def without_media(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest to be compared and kept for long: rows of attachments it has no more."""
+    files = manifest["files"]
+    return {**manifest, "files": files.without_media() if isinstance(files, Rows) else files}
+
+
+class Rows:
+    """The rows of a manifest's files; those of attachments, which may be very many, lie on the worker's disk.
+
+    :param files: the others.
+    :param media: theirs.
+    """
+
+    def __init__(self, files: Sequence[Mapping[str, Any]], media: Collection[Row]) -> None:
         self._files, self._media = files, media
+        self._number = len(media)
 
-    @classmethod
-    def of(cls, rows: Iterable[dict[str, Any]]) -> Rows:
-        """Those of a manifest that was read, which may be kept for long."""
-        files: list[dict[str, Any]] = []
-        media: list[MediaFile] = []
-        for row in rows:
-            one = MediaFile(row.get("path", ""), row.get("bytes", 0), is_new=False)
-            if one.row == row and one.path:
-                media.append(one)
-            else:
-                files.append(row)
-        return cls(files, media)
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        yield from self._files
+        for row in self._media:
+            yield file_row(row.path, row.bytes)
+
+    def __len__(self) -> int:
+        return len(self._files) + self._number
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rows):
             return NotImplemented
-        return self._files == other._files and list(self._media) == list(other._media)
+        return self._files == other._files and self._number == other._number and self._digest == other._digest
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __len__(self) -> int:
-        return len(self._files) + len(self._media)
+    @cached_property
+    def _digest(self) -> bytes:
+        """What stands for the rows of attachments."""
+        made = hashlib.sha256()
+        for row in self._media:
+            made.update(f"{row.path}\0{row.bytes}\n".encode())
+        return made.digest()
 
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [self[one] for one in range(*at.indices(len(self)))]
-        at = range(len(self))[at]
-        return self._files[at] if at < len(self._files) else self._media[at - len(self._files)].row
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(file["path"] for file in self._files)
+
+    def __contains__(self, path: object) -> bool:
+        """Whether there is a row of a path."""
+        return path in self._paths or path in self._media
+
+    def without_media(self) -> Rows:
+        """See :func:`without_media`; it still counts and compares as it did."""
+        made = Rows(self._files, ())
+        made._number, made._digest = self._number, self._digest
+        return made
 
 
-def written(manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], media: Sequence[MediaFile]) -> bytes:
-    """A manifest as JSON, in little more memory than that takes however many files of attachments there are."""
+def rows_of(rows: Iterable[Any]) -> list[Any] | Rows:
+    """The rows of a manifest's files as they come; a list where there are none of attachments."""
+    media: FileTable | None = None
+    files = []
+    for row in rows:
+        if (one := _media_of(row)) is not None:
+            media = FileTable() if media is None else media
+            if media.add(*one):
+                continue
+        files.append(row)
+    return files if media is None else Rows(files, media)
+
+
+def _media_of(row: Any) -> tuple[str, int] | None:
+    """Path and size, if the row is that of an attachment's file, just as it is written here."""
+    path, size = (row.get("path"), row.get("bytes")) if isinstance(row, dict) else (None, None)
+    if not isinstance(path, str) or not isinstance(size, int) or row != file_row(path, size):
+        return None
+    return path, size
+
+
+def put_manifest(
+    store: Store, key: str, manifest: Mapping[str, Any], files: Sequence[Mapping[str, Any]], media: Collection[Row]
+) -> None:
+    """Put a manifest, in one PUT.
+
+    :param manifest: all of it but ``files``.
+    :param files: the rows of those that are not of attachments.
+    :param media: these.
+    """
     here = "files of attachments"
     rows = [*files, here] if media else list(files)
     # Warnings may name fields of the API's rows, and those may be anything: see records.line().
     text = json.dumps({**manifest, "files": rows}, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-    if not media:
-        return text
-    before, _, after = text.rpartition(f'"{here}"'.encode())
-    made = io.BytesIO()  # what it holds it hands over without a copy
-    made.write(before)
-    for number, one in enumerate(media):
-        made.write((",\n  " if number else "").encode() + json.dumps(one.row).encode())
-    made.write(after)
-    return made.getvalue()
+    before, _, after = text.rpartition(f'"{here}"'.encode()) if media else (text, b"", b"")
+    told = (
+        (b",\n  " if number else b"") + json.dumps(file_row(row.path, row.bytes)).encode()
+        for number, row in enumerate(media)
+    )
+    put_pieces(store, itertools.chain((before,), told, (after,)), key)

@@ -150,6 +150,19 @@ def media_of(message: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield one.known_as, value
 
 
+def file_row(path: str, size: int) -> dict[str, Any]:
+    """The row of a file in a manifest.
+
+    :param path: where it lies. Its name is the SHA-256 of what it holds, and an ending.
+    """
+    return {"path": path, "stream": MEDIA, "records": 1, "bytes": size, "sha256": sha256_of(path)}
+
+
+def sha256_of(path: str) -> str:
+    """Of what a file holds, by its name."""
+    return path.rpartition("/")[2].partition(".")[0]
+
+
 def staged_key(staging: str, sha256: str) -> str:
     """Where a file lies until it is published, in a run's staging area."""
     return f"{staging}/{STAGED}{sha256}"

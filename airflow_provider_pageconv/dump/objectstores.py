@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fsspec.asyn import sync
 from fsspec.exceptions import FSTimeoutError
 
+from airflow_provider_pageconv.dump.file_table import in_pieces
 from airflow_provider_pageconv.dump.store import Entry, FsspecStore, modified
 from airflow_provider_pageconv.dump.store_errors import StoreError, no_such_bucket, told
 
@@ -29,8 +31,12 @@ _AFTER_A_CUT = 5.0
 """The same after one that got no answer: that the link is cut need not be found out for each file anew."""
 
 _LONG = 4
-"""By so much longer may a listing take, which is many requests, or a copy, which is the store's own work."""
+"""By so much longer may a copy take, which is the store's own work, or a file that is read, of whatever size."""
 
+_CHUNK = 8 * 2**20
+"""Bytes of a file that are sent at once; those of s3fs and gcsfs, 50 MiB, would lie in memory for each of eight threads."""
+
+_NO_SUCH_RANGE = 416
 _MOST_AT_ONCE = {"s3": 1000, "gcs": 100, "azure": 64}
 _PENDING_SECONDS = 0.5
 
@@ -41,6 +47,13 @@ class ObjectStore(FsspecStore):
     :param fs: an asynchronous fsspec file system.
     :param root: bucket, and what the keys begin with there.
     """
+
+    kind = ""
+    first: int | None = None
+    """Where the reading of a whole object begins, if it has to be said."""
+    putting: ClassVar[Mapping[str, Any]] = {}
+    getting: ClassVar[Mapping[str, Any]] = {}
+    """How a file is put, and got: in little memory, and in as few requests as may be, which others' PUTs cannot come between."""
 
     _lost = False
 
@@ -58,64 +71,71 @@ class ObjectStore(FsspecStore):
         self._lost = False
         return result
 
-    def _write(self, doing: str, method: Callable[..., Any], *args: Any, weight: float = 0.0) -> None:
+    def _write(self, doing: str, method: Callable[..., Any], *args: Any, weight: float = 0.0, **how: Any) -> None:
         with told(doing):
             try:
-                self._ask(doing, method, *args, weight=weight)
+                self._ask(doing, method, *args, weight=weight, **how)
             except FileNotFoundError as error:  # who writes an object finds everything but a bucket missing
                 raise no_such_bucket(doing) from error
 
     def put(self, local: Path, key: str) -> None:
         path = self._path(key)
-        self._write(f"write {path}", self._fs.put_file, str(local), path, weight=local.stat().st_size / SLOWEST)
+        weight = local.stat().st_size / SLOWEST
+        self._write(f"write {path}", self._fs.put_file, str(local), path, weight=weight, **self.putting)
 
     def put_bytes(self, data: bytes, key: str) -> None:
         path = self._path(key)
         self._write(f"write {path}", self._fs.pipe_file, path, data, weight=len(data) / SLOWEST)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         path = self._path(key)
         with told(f"read {path}", FileNotFoundError):
-            data: bytes = self._ask(f"read {path}", self._cat, path)
+            data: bytes = self._ask(f"read {path}", self._cat, path, most)
         return data
 
-    def _cat(self, path: str, timeout: float) -> bytes:
-        data: bytes = self._fs.cat_file(path, timeout=timeout)
+    def _cat(self, path: str, most: int | None, timeout: float) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(path, start=self.first, end=most, timeout=timeout)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            if not _has_no_first_byte(error):
+                raise
+            return b""
         return data
 
     def fetch(self, key: str, local: Path) -> None:
         path = self._path(key)
         with told(f"read {path}", FileNotFoundError):
-            self._ask(f"read {path}", self._fs.get_file, path, str(local), weight=_LONG * SECONDS)
+            self._ask(f"read {path}", self._fs.get_file, path, str(local), weight=_LONG * SECONDS, **self.getting)
 
-    def size(self, key: str) -> int | None:
-        path = self._path(key)
-        try:
-            with told(f"look at {path}", FileNotFoundError):
-                self._fs.invalidate_cache()
-                return int(self._ask(f"look at {path}", self._fs.info, path)["size"])
-        except FileNotFoundError:
-            return None
-
-    def list(self, prefix: str) -> list[Entry]:
-        doing = f"list {self._path(prefix)}"
-        cut = len(self._root) + 1
-        with told(doing):
-            self._fs.invalidate_cache()
-            try:
-                found = self._ask(doing, self._find, prefix, weight=(_LONG - 1) * SECONDS)
-            except FileNotFoundError as error:  # of a bucket that is there, nothing is an empty list
-                raise no_such_bucket(doing) from error
-        return [
-            Entry(path[cut:], int(info.get("size") or 0), modified(info))
-            for path, info in found.items()
-            if info.get("type") != "directory" and not path.endswith("/")
-        ]
-
-    def _find(self, prefix: str, timeout: float) -> dict[str, Any]:
-        """All objects below a prefix; a prefix, unlike a path, needs no look at what it is."""
-        found: dict[str, Any] = self._fs.find(self._root, prefix=f"{prefix}/", detail=True, timeout=timeout)
+    def _info(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(f"look at {path}", self._fs.info, path)
         return found
+
+    def _found(self, base: str) -> Iterator[Entry]:
+        """Page by page; a prefix, unlike a path, needs no look at what it is."""
+        doing, token = f"list {base}", None
+        while True:
+            with told(doing):
+                try:
+                    entries, token = self._ask(doing, self._page, base, token)
+                except FileNotFoundError as error:  # of a bucket that is there, nothing is an empty list
+                    raise no_such_bucket(doing) from error
+            yield from (entry for entry in entries if not entry.key.endswith("/"))
+            if not token:
+                return
+
+    def _page(self, base: str, token: str | None, timeout: float) -> tuple[list[Entry], str | None]:
+        """A page of a listing.
+
+        :param token: where it goes on; ``None`` for the first one.
+        :return: what stands on it, and where the next one goes on, if there is one.
+        """
+        raise NotImplementedError
+
+    def _entry(self, path: str, size: int, written: datetime | None) -> Entry:
+        return Entry(path[len(self._root) + 1 :], size, written)
 
     def copy(self, source: str, key: str) -> None:
         origin, path = self._path(source), self._path(key)
@@ -126,10 +146,7 @@ class ObjectStore(FsspecStore):
         self._fs.cp_file(origin, path, timeout=timeout)
 
     def delete(self, keys: Iterable[str]) -> None:
-        paths = [self._path(key) for key in keys]
-        most = _MOST_AT_ONCE[self.kind]
-        for start in range(0, len(paths), most):
-            some = paths[start : start + most]
+        for some in in_pieces(map(self._path, keys), _MOST_AT_ONCE[self.kind]):
             if len(some) > 1:
                 with contextlib.suppress(_NotAtOnceError), told(f"delete {some[0]} and {len(some) - 1} others"):
                     self._ask(f"delete {some[0]} and others", self._delete_some, some, weight=SECONDS)
@@ -137,8 +154,6 @@ class ObjectStore(FsspecStore):
             for path in some:
                 with contextlib.suppress(FileNotFoundError), told(f"delete {path}", FileNotFoundError):
                     self._ask(f"delete {path}", self._fs.rm_file, path)
-
-    kind = ""
 
     def _delete_some(self, paths: Sequence[str], timeout: float) -> None:
         """Delete several objects at once.
@@ -152,24 +167,33 @@ class _NotAtOnceError(StoreError):
     """This store does not delete several objects at once, or not all of these."""
 
 
+def _has_no_first_byte(error: Exception) -> bool:
+    """Whether a range was refused since the object is empty."""
+    answers = [one for one in (error, error.__cause__) if one is not None]
+    codes = [getattr(one, name, None) for one in answers for name in ("code", "status_code")]
+    told_by_s3 = [getattr(one, "response", None) for one in answers]
+    return _NO_SUCH_RANGE in codes or any(
+        isinstance(one, dict) and one.get("Error", {}).get("Code") == "InvalidRange" for one in told_by_s3
+    )
+
+
 class S3Store(ObjectStore):
     """On S3 and whatever speaks its language, by s3fs."""
 
     kind = "s3"
+    first = 0  # with a range s3fs does not ask for the size first
+    putting: ClassVar = {"chunksize": _CHUNK, "max_concurrency": 4}
+    getting: ClassVar = {"max_concurrency": 1}
 
-    def _cat(self, path: str, timeout: float) -> bytes:
-        try:
-            data: bytes = self._fs.cat_file(
-                path, start=0, timeout=timeout
-            )  # with a range it does not ask for the size first
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            code = getattr(error.__cause__ or error, "response", {}).get("Error", {}).get("Code")
-            if code != "InvalidRange":
-                raise
-            return b""  # it has no first byte
-        return data
+    def _page(self, base: str, token: str | None, timeout: float) -> tuple[list[Entry], str | None]:
+        bucket, name, _ = self._fs.split_path(base)
+        further = {"ContinuationToken": token} if token else {}
+        found = self._fs.call_s3(
+            "list_objects_v2", Bucket=bucket, Prefix=f"{name}/", **further, **self._fs.req_kw, timeout=timeout
+        )
+        rows = found.get("Contents") or ()
+        entries = [self._entry(f"{bucket}/{row['Key']}", row["Size"], row["LastModified"]) for row in rows]
+        return entries, found["NextContinuationToken"] if found.get("IsTruncated") else None
 
     def _delete_some(self, paths: Sequence[str], timeout: float) -> None:
         bucket = self._fs.split_path(paths[0])[0]
@@ -190,6 +214,18 @@ class GcsStore(ObjectStore):
     """On Google Cloud Storage, by gcsfs."""
 
     kind = "gcs"
+    putting: ClassVar = {"chunksize": _CHUNK}
+    getting: ClassVar = {"concurrency": 1}
+
+    def _page(self, base: str, token: str | None, timeout: float) -> tuple[list[Entry], str | None]:
+        bucket, name, _ = self._fs.split_path(base)
+        further = {"pageToken": token} if token else {}
+        found = self._fs.call(
+            "GET", "b/{}/o", bucket, prefix=f"{name}/", maxResults=1000, **further, json_out=True, timeout=timeout
+        )
+        rows = found.get("items") or ()
+        entries = [self._entry(f"{bucket}/{row['name']}", int(row["size"]), modified(row)) for row in rows]
+        return entries, found.get("nextPageToken")
 
     def _delete_some(self, paths: Sequence[str], timeout: float) -> None:
         if any(sign in path for path in paths for sign in "*?["):
@@ -219,18 +255,18 @@ class AzureStore(ObjectStore):
 
         return sync(self._fs.loop, run, timeout=timeout)
 
-    def _find(self, prefix: str, timeout: float) -> dict[str, Any]:
-        base = self._path(prefix)
-
-        async def find(client: Any, name: str) -> dict[str, Any]:
+    def _page(self, base: str, token: str | None, timeout: float) -> tuple[list[Entry], str | None]:
+        async def look(client: Any, name: str) -> tuple[list[Entry], str | None]:
+            pages = client.list_blobs(name_starts_with=f"{name}/", include=["metadata"]).by_page(token)
             top = base.removesuffix(name)
-            found = {}
-            async for blob in client.list_blobs(name_starts_with=f"{name}/", include=["metadata"]):
-                if (blob.metadata or {}).get("hdi_isfolder") != "true":  # Data Lake Storage has folders
-                    found[top + blob.name] = {"size": blob.size, "last_modified": blob.last_modified}
-            return found
+            entries = [
+                self._entry(top + blob.name, blob.size, blob.last_modified)
+                async for blob in await anext(pages)
+                if (blob.metadata or {}).get("hdi_isfolder") != "true"  # Data Lake Storage has folders
+            ]
+            return entries, pages.continuation_token
 
-        result: dict[str, Any] = self._run(find, base, timeout)
+        result: tuple[list[Entry], str | None] = self._run(look, base, timeout)
         return result
 
     def _copy(self, origin: str, path: str, timeout: float) -> None:

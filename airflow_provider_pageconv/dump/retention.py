@@ -121,7 +121,7 @@ class _Retaining(Run):
         for one, found in self._data.each(self._retain, todo):
             key = one.place.manifest
             if isinstance(found, Moved):
-                changed = True
+                changed = self._moved = True
                 continue
             self._done[key] = one.manifest, ""
             if isinstance(found, DumpRefused):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Any, Protocol
 from airflow_provider_pageconv.dump.store_errors import told
 
 _ATTEMPTS = 20
+
+_VERSIONS = ("ETag", "etag", "generation", "ino")
+"""What file systems call that which tells one content of a file from the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class Store(Protocol):
     def put_bytes(self, data: bytes, key: str) -> None:
         """Put a small file."""
 
-    def read(self, key: str) -> bytes:
-        """Read a file whole; :class:`FileNotFoundError` if it is not there."""
+    def read(self, key: str, most: int | None = None) -> bytes:
+        """Read a file, or so many of its bytes; :class:`FileNotFoundError` if it is not there."""
 
     def fetch(self, key: str, local: Path) -> None:
         """Copy a file into a local one; :class:`FileNotFoundError` if it is not there."""
@@ -52,8 +55,11 @@ class Store(Protocol):
     def size(self, key: str) -> int | None:
         """The size of a file in bytes, whatever a late listing says; ``None`` if it is not there."""
 
-    def list(self, prefix: str) -> list[Entry]:
-        """Every file below a prefix."""
+    def version(self, key: str) -> Any:
+        """What changes whenever a file is put anew; ``None`` if it is not there."""
+
+    def list(self, prefix: str) -> Iterable[Entry]:
+        """Every file below a prefix, as they come: there may be very many."""
 
     def copy(self, source: str, key: str) -> None:
         """Copy a file inside the store."""
@@ -95,10 +101,10 @@ class FsspecStore:
         with told(f"write {path}"):
             self._fs.pipe_file(path, data)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         path = self._path(key)
         with told(f"read {path}", FileNotFoundError):
-            data: bytes = self._fs.cat_file(path)
+            data: bytes = self._fs.cat_file(path, end=most)
         return data
 
     def fetch(self, key: str, local: Path) -> None:
@@ -107,28 +113,41 @@ class FsspecStore:
             self._fs.get_file(path, str(local))
 
     def size(self, key: str) -> int | None:
+        found = self._look_at(key)
+        return int(found["size"]) if found is not None else None
+
+    def version(self, key: str) -> Any:
+        found = self._look_at(key)
+        return found and [found["size"], modified(found), *(found.get(name) for name in _VERSIONS)]
+
+    def _look_at(self, key: str) -> dict[str, Any] | None:
         path = self._path(key)
         try:
             with told(f"look at {path}", FileNotFoundError):
                 self._fs.invalidate_cache()
-                return int(self._fs.info(path)["size"])
+                return self._info(path)
         except FileNotFoundError:
             return None
 
-    def list(self, prefix: str) -> list[Entry]:
+    def _info(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._fs.info(path)
+        return found
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every file below a prefix; of a file system that is only known to fsspec in one piece, however many there are."""
+        return self._found(self._path(prefix))
+
+    def _found(self, base: str) -> Iterator[Entry]:
         self._fs.invalidate_cache()
-        base = self._path(prefix)
         try:
             with told(f"list {base}", FileNotFoundError):
                 found = self._fs.find(base, detail=True)
         except FileNotFoundError:
-            return []
+            return
         cut = len(self._root) + 1
-        return [
-            Entry(self._relative(path, cut), int(info.get("size") or 0), modified(info))
-            for path, info in found.items()
-            if info.get("type") != "directory" and not path.endswith("/")
-        ]
+        for path, info in found.items():
+            if info.get("type") != "directory" and not path.endswith("/"):
+                yield Entry(self._relative(path, cut), int(info.get("size") or 0), modified(info))
 
     def with_scratch(self, prefix: str) -> Store:  # noqa: ARG002 - an object store needs no such place
         return self
@@ -182,26 +201,24 @@ class LocalStore(FsspecStore):
 
         self._place(key, link)
 
-    def list(self, prefix: str) -> list[Entry]:
-        """Every file below a prefix; fsspec would take a folder that cannot be read for an empty one."""
-        base = self._path(prefix)
-        found: list[Entry] = []
-
-        def refuse(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):  # it may be removed while one looks
-                raise error
-
+    def _found(self, base: str) -> Iterator[Entry]:
+        # fsspec would take a folder that cannot be read for an empty one.
         with told(f"list {base}"):
-            for folder, _, names in os.walk(base, onerror=refuse):
-                for name in names:
-                    path = os.path.join(folder, name)  # noqa: PTH118 - a plain text, as os.walk gives it
-                    try:
-                        stat = os.stat(path)  # noqa: PTH116 - as above
-                    except FileNotFoundError:
+            yield from self._below(base)
+
+    def _below(self, folder: str) -> Iterator[Entry]:
+        folders = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:  # it may be removed while one looks
+            for one in found:
+                with contextlib.suppress(FileNotFoundError):
+                    if one.is_dir():
+                        folders += [] if one.is_symlink() else [one.path]
                         continue
+                    stat = one.stat()
                     written = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
-                    found.append(Entry(path[len(self._root) + 1 :], stat.st_size, written))
-        return found
+                    yield Entry(one.path[len(self._root) + 1 :], stat.st_size, written)
+        for inner in folders:
+            yield from self._below(inner)
 
     def delete(self, keys: Iterable[str]) -> None:
         folders = set()

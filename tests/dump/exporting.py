@@ -413,9 +413,9 @@ class Breaking:
         method = getattr(self._store, name)
         at, after, dead, error, only = self._order
 
-        def operation(*arguments: Any) -> Any:
+        def operation(*arguments: Any, **options: Any) -> Any:
             if name not in only:
-                return method(*arguments)
+                return method(*arguments, **options)
             if name == "delete":
                 arguments = (list(arguments[0]),)
             with self._state["lock"]:
@@ -429,7 +429,7 @@ class Breaking:
                     with suppress(FileNotFoundError):
                         method(*arguments)
                 raise error()
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return operation
 
@@ -455,12 +455,12 @@ class Meanwhile:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
-        def operation(*arguments: Any) -> Any:
+        def operation(*arguments: Any, **options: Any) -> Any:
             if name == self._operation and self._key in str(arguments[-1]):
                 with self._lock:  # who comes second waits for what happens
                     if self._happens:
                         self._happens.pop()()
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return operation if name == self._operation else method
 

@@ -416,12 +416,12 @@ class Interrupting:
         inner.looks = self.looks
         return inner
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         if key.startswith("_manifests/"):
             self.looks += 1
             if self.looks == self._at:
                 self._happening()
-        data: bytes = self._store.read(key)
+        data: bytes = self._store.read(key, most)
         return data
 
     def __getattr__(self, name: str) -> Any:
@@ -502,11 +502,11 @@ def before(store: Any, number: int, happening: Callable[[], object]) -> tuple[An
         def __getattr__(self, name: str) -> Any:
             method = getattr(self._inner, name)
 
-            def operation(*arguments: Any) -> Any:
+            def operation(*arguments: Any, **options: Any) -> Any:
                 counted["operations"] += 1
                 if counted["operations"] == number:
                     happening()
-                return method(*arguments)
+                return method(*arguments, **options)
 
             return operation if name in ("read", "fetch", "list", "size") else method
 

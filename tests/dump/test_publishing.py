@@ -277,7 +277,8 @@ def test_files_that_were_published_meanwhile_are_not_swept(tmp_path: Path) -> No
         published = next(name for name in files.names("messages"))
         staging = f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox/feedfacefeedface"
         (manifest,) = files.manifests()
-        files.write(f"{staging}/note-strangers", json.dumps({"manifest": manifest, "files": [published]}).encode())
+        note = "".join(json.dumps(row) + "\n" for row in ({"manifest": manifest}, {"path": published}))
+        files.write(f"{staging}/note-strangers", note.encode())
         old = (box.clock() - timedelta(days=9)).timestamp()
         os.utime(Path(files.root) / staging / "note-strangers", (old, old))
         export(box, store_of(files), run="run-2", since=NOW - DAY, until=NOW)
@@ -295,6 +296,7 @@ def test_another_run_s_leftovers_are_swept_seven_days_after_their_last_write(des
             with pytest.raises(GraphAuthError):
                 export(box, store_of(files), folder, run="run-1", until=NOW - DAY)
         box.faults.clear()
+        files.write(f"_staging/platform=messenger/page_id={box.page.id}/folder=inbox/by-itself", b"x")
         left = set(files.names("_staging"))
         assert left
         now = datetime.now(timezone.utc)
@@ -454,8 +456,8 @@ class Holding(LocalStore):
     def __init__(self, content: bytes) -> None:
         self._content = content
 
-    def read(self, key: str) -> bytes:
-        return self._content
+    def read(self, key: str, most: int | None = None) -> bytes:
+        return self._content[:most]
 
 
 @given(st.dictionaries(TEXT, JSON, max_size=4), st.lists(ROWS | st.dictionaries(TEXT, JSON, max_size=2)), JSON)

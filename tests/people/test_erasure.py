@@ -259,7 +259,7 @@ class _At:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
-        def operation(*arguments: Any) -> Any:
+        def operation(*arguments: Any, **options: Any) -> Any:
             if name == "delete":
                 arguments = (list(arguments[0]),)
             if name in ("put", "put_bytes", "copy", "delete", "list", "read"):
@@ -267,7 +267,7 @@ class _At:
                     self._state["count"] += 1
                     if self._state["count"] == self._at:
                         self._happens()
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return operation
 

@@ -184,10 +184,10 @@ class MemoryStore:
             self.files[key] = data
             self.put_at[key] = self._time.passed + self.spent - self.began
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         if key not in self.files:
             raise FileNotFoundError(key)
-        return self.files[key]
+        return self.files[key][:most]
 
     def fetch(self, key: str, local: Path) -> None:
         local.write_bytes(self.read(key))
