@@ -153,7 +153,9 @@ def test_one_user_s_token_exports_every_page_that_it_reaches(tmp_path: Path, mon
             result = run(files.url, page_id=page_id)
             assert result["conversations"] == len(box.data(page_id)["threads"])
             assert len([call for call in box.requests if call.path.endswith(f"/{page_id}")]) == 1
-            assert result["api_calls"] == len(box.requests) - 2  # the look, and the call that was refused before it
+            refused = [call for call in box.requests if call.code is not None]
+            assert 1 <= len(refused) <= 4, "those that left before there was the Page's own token"
+            assert result["api_calls"] == len(box.requests) - 1 - len(refused)
             token = box.api.derived_token(page)
             assert not [
                 path
